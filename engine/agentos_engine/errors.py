@@ -1,0 +1,149 @@
+"""The registry of everything that can be reported, and the exceptions that say how they are to be handled.
+
+One namespace for three uses: a diagnostic's code, a condition's reason and a problem's code are the same word for the
+same thing. Every entry is documented (`docs/codes.md` is generated from here) and produced by a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Use = Literal["diagnostic", "reason", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One registered word. `status` is the HTTP status where it is answered as a problem."""
+
+    name: str
+    summary: str
+    fix: str
+    uses: frozenset[Use]
+    status: int | None = None
+
+
+REGISTRY: dict[str, Code] = {}
+
+
+def register(uses: str, name: str, summary: str, fix: str, status: int | None = None) -> str:
+    """Add a code. `uses` is any of ``d`` (diagnostic), ``r`` (reason), ``p`` (problem, needs `status`)."""
+    words: dict[str, Use] = {"d": "diagnostic", "r": "reason", "p": "problem"}
+    if name in REGISTRY:
+        raise ValueError(f"{name} is registered twice")
+    if ("p" in uses) != (status is not None):
+        raise ValueError(f"{name}: a problem has an HTTP status, nothing else does")
+    REGISTRY[name] = Code(name, summary, fix, frozenset(words[use] for use in uses), status)
+    return name
+
+
+class Problem(Exception):
+    """An error for the person or program that asked; answered over HTTP as RFC 9457.
+
+    `code` is registered with use "problem"; `extra` are further members of the problem document.
+    """
+
+    def __init__(self, code: str, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        registered = REGISTRY[code]
+        if registered.status is None:
+            raise ValueError(f"{code} is no problem")
+        self.code = code
+        self.detail = detail
+        self.status = registered.status
+        self.title = registered.summary
+        self.extra = extra
+
+
+class Handled(Exception):
+    """An error of the controller that says by its type how it is to be handled; `code` is a registered reason."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Retry(Handled):
+    """Passing trouble (network, lock, timeout): try again with backoff, keep serving what serves."""
+
+
+class Wait(Handled):
+    """Something else has to happen first (a dependency, a lease): look again when it did."""
+
+
+class Stall(Handled):
+    """Only a new commit, a new secret or a person can help: say so and stop trying."""
+
+
+# Files and YAML
+register("dr", "InvalidUtf8", "The file is not UTF-8", "Save the file as UTF-8.")
+register("dr", "YamlSyntax", "The YAML cannot be parsed", "Correct the syntax at the position given.")
+register("dr", "YamlForbidden", "Anchors, aliases, tags and merge keys are not allowed", "Write the value out in full.")
+register("dr", "DuplicateKey", "A mapping has the same key twice", "Remove or rename one of the two.")
+register("dr", "FileTooLarge", "A file is larger than allowed", "Split the file, or move data out of it.")
+register("dr", "TooDeep", "The document is nested too deeply", "Flatten the document.")
+register("dr", "TooManyNodes", "The document has too many values", "Split the file.")
+register("dr", "FileForbidden", "The path is a symlink, a submodule or otherwise not a plain file", "Commit a plain file.")
+register("dr", "FileNotFound", "An included file does not exist at this revision", "Commit the file, or correct the path.")
+register("dr", "FileOutsideSource", "An included file lies outside its source", "Use a path inside the source.")
+# Documents
+register("dr", "NotAManifest", "A YAML document has no known apiVersion and kind", "Add both, or move or exclude the file.")
+register("dr", "SchemaViolation", "The document does not match the schema of its kind", "See the message and the kind's page.")
+register("dr", "UnknownKey", "A key is not known here", "Correct its spelling, or use an `x-` key for your own data.")
+register("dr", "MissingKey", "A required key is missing", "Add the key.")
+register("dr", "DuplicateResource", "Two documents define the same kind and name", "Rename one, or delete it.")
+register("dr", "SecretLiteral", "A secret stands in the manifest as text", "Store it with `agentos secret set` and refer to it by name.")
+# References
+register("dr", "UnknownReference", "A name refers to nothing", "Create the resource, or correct the name.")
+register("dr", "UnknownOperation", "The connector has no such operation", "Use one of its operations, or declare it.")
+register("dr", "ReferenceCycle", "Resources refer to each other in a circle", "Break the circle.")
+register("dr", "KindNotAllowed", "This kind is not allowed in this source", "Move it to the platform repository.")
+# Workflows
+register("dr", "UnknownStep", "A target names no step", "Use the id of a step of this block, or `end`.")
+register("dr", "UnreachableStep", "No way leads to this step", "Route to it, or delete it.")
+register("dr", "EndlessCycle", "A cycle of steps has no way out", "Add a branch that leaves it.")
+register("dr", "UnknownOutcome", "The action has no such outcome", "Use one of its outcomes.")
+register("dr", "InvalidStep", "The step is not put together rightly", "One action per step; see the step's page.")
+register("dr", "InvalidSchema", "A JSON Schema in the manifest is not usable", "Correct it; `$ref` may only point to `#/$defs/…`.")
+register("dr", "InvalidSchedule", "A cron line, interval, time or timezone is not valid", "See the Schedule page.")
+register("dr", "InvalidValue", "A value is out of range or not of the required form", "See the message.")
+register("dr", "InvalidArgument", "`with` does not fit the callee's input", "Compare with the callee's input schema.")
+# Expressions
+register("dr", "ExpressionSyntax", "The CEL expression cannot be parsed", "Correct it at the position given.")
+register("dr", "TemplateSyntax", "A `${…}` is not closed or not allowed here", "Close it, or write `$${` for a literal.")
+register("dr", "UnknownName", "The expression names something that is not in scope", "See the names in scope in the message.")
+register("dr", "UnknownField", "The value has no such field", "Use a declared field, or declare it.")
+register("dr", "UnknownFunction", "There is no such function", "See the list of functions.")
+register("dr", "TypeMismatch", "The types of an expression do not fit", "Convert, or correct the expression.")
+register("dr", "MayBeNull", "The value may be null here", "Test it, or use coalesce([...]).")
+register("dr", "NotBoolean", "A condition is not true or false", "Compare with something.")
+register("dr", "ExpressionTooComplex", "The expression is too large or too costly", "Split it into steps.")
+# Reconciling
+register("r", "Ready", "Everything desired is applied and healthy", "Nothing to do.")
+register("r", "NotReached", "An earlier condition has to become True first", "See that condition.")
+register("r", "DependencyStalled", "Something this resource needs is stalled", "Mend the resource named in the message.")
+register("r", "DeletionBlocked", "Removed from git, but others that serve still need it", "Remove the dependants too.")
+register("r", "PolicyDenied", "A policy forbids this", "See the policy's message.")
+register("r", "Quarantined", "Compiling this object failed unexpectedly", "Report the error in the message; a new commit tries again.")
+register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
+register("r", "Suspended", "Reconciling is suspended", "Resume it.")
+register("r", "SourceUnavailable", "The repository cannot be fetched", "Check network, address and credentials; fetching goes on.")
+register("r", "SourceInvalid", "The repository or its ref cannot be used", "Correct the source's url or ref.")
+register("r", "Fetching", "The source is being read for the first time", "Wait.")
+register("r", "Reconciling", "Work is under way", "Wait.")
+register("r", "ResourcesNotReady", "Some resources are not Ready", "See the resources.")
+for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied", "Healthy"):
+    register("r", _stage, f"The resource is {_stage.lower()}", "Nothing to do.")
+# The API
+register("p", "Unauthenticated", "No valid API key was sent", "Send `Authorization: Bearer <key>`.", 401)
+register("p", "Forbidden", "The key lacks the permission", "Use a key with the permission named.", 403)
+register("p", "NotFound", "There is no such thing", "Check tenant, kind and name.", 404)
+register("p", "InvalidRequest", "The request is not valid", "See `errors`.", 422)
+register("p", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
+register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)
+register("p", "PreconditionRequired", "If-Match is required here", "Send the ETag you read.", 428)
+register("p", "IdempotencyMismatch", "The Idempotency-Key was used for another request", "Use a new key.", 422)
+register("p", "RequestTooLarge", "The request body is too large", "Send less.", 413)
+register("p", "NotReadyYet", "The server is still starting", "Try again in a moment.", 503)
+register("p", "InternalError", "An unexpected error", "Report it with the request id.", 500)
