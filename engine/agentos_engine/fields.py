@@ -1,0 +1,104 @@
+"""The small shapes that specs of several kinds share: names, ids, texts, secrets, durations, retry, run targets.
+
+Shapes only, as `language.md` writes them. Rules that need more than one value live in each kind's `validate`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from agentos_engine import literals
+
+NAME_PATTERN = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+ID_PATTERN = "^[a-z][A-Za-z0-9]{0,47}$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+"""Name of a resource: a DNS label that begins with a letter."""
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+"""Key of a step, state field, tool, rule, outcome or `as:` name: a camelCase CEL identifier."""
+OperationId = Annotated[str, Field(pattern="^[a-z][A-Za-z0-9_]{0,63}$")]
+"""Key of a connector's operation; snake_case is common where a vendor's own names are kept."""
+Operation = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?\.[a-z][A-Za-z0-9_]{0,63}$")]
+"""``connector.operation``."""
+Expression = Annotated[str, Field(min_length=1, max_length=8192)]
+"""Bare CEL, without ``${}``."""
+Duration = Annotated[str, Field(pattern=literals.DURATION_PATTERN, examples=["30s", "10m", "48h"])]
+"""``500ms 30s 10m 48h 7d``; `literals.duration_ms` reads it."""
+Usd = Annotated[float, Field(ge=0, le=1_000_000)]
+ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Za-z0-9]{0,63}$")]
+SecretName = Annotated[str, Field(pattern="^[a-z0-9]([-._a-z0-9]{0,251}[a-z0-9])?$")]
+HeaderName = Annotated[str, Field(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=2048)]
+"""An absolute address without credentials, query or fragment."""
+Time = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+    ),
+]
+"""RFC 3339 with an offset."""
+JsonSchema = Annotated[dict[str, Any], Field(examples=[{"type": "object", "properties": {}}])]
+"""A JSON Schema (2020-12) of the author's; checked by `userschema`."""
+Arguments = dict[str, Any]
+"""Arguments of a call; every string in it is a template."""
+Permission = Literal["read", "run", "operate", "admin"]
+Effect = Literal["read", "write", "destructive"]
+
+
+class Node(BaseModel):
+    """An object of fixed keys: camelCase outside, frozen, and open to ``x-…`` keys alone."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+    __pydantic_extra__: dict[Annotated[str, Field(pattern="^x-")], Any]
+
+
+class SecretRef(Node):
+    """A reference to a secret of the tenant."""
+
+    secret: SecretName
+    """Name of the secret, as given to `agentos secret set`."""
+
+
+class FileText(Node):
+    """Text that stands in a file of the repository."""
+
+    file: Annotated[str, Field(min_length=1, max_length=1024, examples=["prompts/analyst.md"])]
+    """Relative to the manifest's folder, or to the source's root with a leading `/`."""
+
+
+Text = str | FileText
+"""Text, inline or in a file; ``${…}`` is interpolated alike."""
+
+
+class Retry(Node):
+    """Try a failed call again."""
+
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """All attempts, the first one included."""
+    backoff: Literal["exponential", "linear", "fixed"] = "exponential"
+    """How the delay grows."""
+    delay: Duration = "1s"
+    """Before the second attempt."""
+    max_delay: Duration = "30s"
+    """The longest delay."""
+    on: Annotated[tuple[ErrorClass, ...], Field(min_length=1)] | None = None
+    """Error classes to retry on; default: RateLimited, Timeout, Unavailable."""
+
+
+class RunTarget(Node):
+    """What a Schedule or Trigger runs; exactly one of `workflow` and `agent`."""
+
+    workflow: Name | None = None
+    """Name of a Workflow."""
+    agent: Name | None = None
+    """Name of an Agent."""
+    with_: Annotated[Arguments, Field(alias="with")] = Field(default_factory=dict)
+    """Its input."""
+    thread: str | None = None
+    """The thread to continue; default: a new one for each run."""

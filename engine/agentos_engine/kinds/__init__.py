@@ -1,0 +1,1 @@
+"""The kinds of manifests, one folder each; `agentos_engine.kind.kinds` finds them."""

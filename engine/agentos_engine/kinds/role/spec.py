@@ -1,0 +1,31 @@
+"""Spec of a Role: who may do what, and who is meant by ``role/<name>``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from agentos_engine import fields, kind
+
+Member = Annotated[str, Field(pattern=r"^(user|key|group)/[^\s/][^\s]{0,253}$", examples=["user/ada@example.com"])]
+
+
+class Grant(fields.Node):
+    """Permissions on some resources."""
+
+    permissions: Annotated[tuple[fields.Permission, ...], Field(min_length=1)]
+    kinds: tuple[str, ...] = ()
+    """Kinds; empty: every kind."""
+    names: tuple[fields.Name, ...] = ()
+    """Names of resources; empty: all."""
+
+
+class RoleSpec(kind.Spec, fields.Node):
+    """A set of people and keys, and what they may do."""
+
+    description: fields.Text | None = None
+    rules: dict[fields.Id, Grant] = Field(default_factory=dict)
+    """What members may do, by id."""
+    members: tuple[Member, ...] = ()
+    """`user/…`, `key/…` or `group/…`."""

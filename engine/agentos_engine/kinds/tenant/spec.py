@@ -1,0 +1,65 @@
+"""Spec of a Tenant: where its manifests come from, and what it may use."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agentos_engine import fields, kind
+
+SubPath = Annotated[str, Field(max_length=1024, examples=[".", "tenants/acme"])]
+GitUrl = Annotated[str, Field(pattern=r"^(https?://[^\s]+|file:///[^\s]+)$", max_length=2048)]
+GitRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]
+
+
+class Source(fields.Node):
+    """A repository, or a folder of one."""
+
+    name: fields.Name | None = None
+    """To tell several apart; default: `main`, and required of all but one."""
+    git: GitUrl | None = None
+    """Address of the repository, without credentials; default: the platform's own."""
+    ref: GitRef | None = None
+    """Branch, tag or commit; default: the repository's HEAD."""
+    path: SubPath = "."
+    """Folder that holds the manifests."""
+    include: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] | None = None
+    """Folders and files that hold manifests, relative to `path`."""
+    exclude: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = ()
+    """Patterns, as in `.gitignore`, of files that are not manifests."""
+    auth: fields.SecretRef | None = None
+    """Token for the repository."""
+    interval: fields.Duration | None = None
+    """How often to look for new commits."""
+
+
+class Quota(fields.Node):
+    """Sums over time."""
+
+    concurrent_runs: Annotated[int, Field(ge=1)] | None = None
+    cost_usd_per_day: fields.Usd | None = None
+    cost_usd_per_month: fields.Usd | None = None
+    tokens_per_day: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_month: Annotated[int, Field(ge=1)] | None = None
+
+
+class TenantLimits(fields.Node):
+    """What one run may use at most."""
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    cost_usd: fields.Usd | None = None
+    timeout: fields.Duration | None = None
+    depth: Annotated[int, Field(ge=1, le=64)] | None = None
+
+
+class TenantSpec(kind.Spec, fields.Node):
+    """One tenant of the platform."""
+
+    description: fields.Text | None = None
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=64)]
+    quota: Quota | None = None
+    limits: TenantLimits | None = None
+    vars: dict[fields.Id, Any] = Field(default_factory=dict)
+    """Values that its manifests read as `vars.<id>`; never a secret."""

@@ -1,0 +1,173 @@
+"""Spec of a Workflow: steps in order, one action each.
+
+A step is one shape with every action optional, so that a second action, or none, is told as one clear diagnostic
+instead of the failures of nine alternatives.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from agentos_engine import blocks, fields, kind
+
+Target = Annotated[str, Field(pattern=fields.ID_PATTERN)]
+"""A step's id, or `end`."""
+ACTIONS = ("llm", "agent", "connector", "branch", "workflow", "approve", "end")
+"""Actions by key; a step with only `set` is the eighth."""
+Reducer = Literal["replace", "append", "extend", "merge", "sum", "min", "max", "union"]
+Approver = Annotated[str, Field(pattern=r"^(user|role/[a-z]([-a-z0-9]{0,61}[a-z0-9])?|user/[^\s]{1,253})$")]
+
+
+class StateField(kind.Spec):
+    """A field of the state: a JSON Schema, and how writes are merged."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    reduce: Reducer = "replace"
+    """How a written value meets the one before it."""
+
+    @property
+    def value_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the field, its `default` included."""
+        return dict(self.model_extra or {})
+
+
+class Llm(fields.Node):
+    """One call of a model."""
+
+    model: fields.Name | blocks.ModelBlock
+    """Name of a Model, or one in place."""
+    prompt: fields.Text
+    """What it is asked."""
+    system: fields.Text | None = None
+    """The system prompt."""
+    output: fields.JsonSchema | None = None
+    """Schema of a structured answer; default: text."""
+
+
+class Case(fields.Node):
+    """One way out of a branch."""
+
+    when: fields.Expression
+    next: Target
+
+
+class Approve(fields.Node):
+    """Asks people for a decision."""
+
+    by: Approver | Annotated[tuple[Approver, ...], Field(min_length=1)]
+    """`role/x`, `user/x`, `user` (who started the thread), or a list: any of them."""
+    show: Any
+    """What is decided about."""
+    edit: fields.JsonSchema | None = None
+    """Schema of an edited value; absent: no editing."""
+    expires: fields.Duration | None = None
+    """After which the outcome is `expired`."""
+    quorum: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many different people must approve."""
+
+
+class End(fields.Node):
+    """Ends the workflow with an outcome."""
+
+    outcome: fields.Id
+    output: Any = None
+    """Instead of the workflow's own output."""
+
+
+class Map(fields.Node):
+    """Runs the step once per item."""
+
+    over: str | list[Any]
+    """The items."""
+    as_: Annotated[fields.Id, Field(alias="as")] = "item"
+    """Name of the item."""
+    at: fields.Id = "index"
+    """Name of its position, from 0."""
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 10
+    """How many work at once."""
+    errors: Literal["fail", "collect", "drop"] = "fail"
+    """What a failed item does: fail the step, stand as null, or be left out."""
+    max: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    """More items than this are refused."""
+
+
+class StepLimits(fields.Node):
+    """What one execution of the step may use."""
+
+    timeout: fields.Duration | None = None
+    cost_usd: fields.Usd | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class Step(fields.Node):
+    """One action with its modifiers."""
+
+    description: fields.Text | None = None
+    llm: Llm | None = None
+    """Call a model once."""
+    agent: fields.Name | blocks.AgentBlock | None = None
+    """Run an Agent, by name or in place."""
+    connector: fields.Operation | None = None
+    """Call `connector.operation`."""
+    workflow: fields.Name | None = None
+    """Run another Workflow."""
+    approve: Approve | None = None
+    """Ask people."""
+    branch: Annotated[tuple[Case, ...], Field(min_length=1)] | None = None
+    """Go on by the first case that holds, else by `next`."""
+    end: fields.Id | End | None = None
+    """End the workflow with a named outcome."""
+    when: fields.Expression | None = None
+    """False: the step is skipped."""
+    map: Map | None = None
+    with_: Annotated[fields.Arguments | None, Field(alias="with")] = None
+    """Arguments of the callee."""
+    set: dict[fields.Id, Any] | None = None
+    """Writes to the state, after the action."""
+    next: Target | dict[fields.Id, Target] | None = None
+    """Where to go: a target, or one per outcome."""
+    on_error: Target | dict[fields.ErrorClass, Target] | None = None
+    """`continue`, `fail`, a target, or one per error class."""
+    retry: fields.Retry | None = None
+    limits: StepLimits | None = None
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The actions written, in the order of `ACTIONS`; exactly one, or none beside `set`, is right."""
+        return tuple(action for action in ACTIONS if getattr(self, action) is not None)
+
+    @property
+    def type(self) -> str:
+        """The action, ``set`` for a step that only writes."""
+        return next(iter(self.actions), "set")
+
+
+class WorkflowLimits(fields.Node):
+    """What one run may use, callees included."""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Executed steps, items included."""
+    timeout: fields.Duration | None = None
+    cost_usd: fields.Usd | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    depth: Annotated[int, Field(ge=1, le=64)] = 8
+    """How deep sub-workflows and delegates may nest."""
+
+
+class WorkflowSpec(kind.Spec, fields.Node):
+    """Steps in order, from an input to an output."""
+
+    description: fields.Text | None = None
+    input: fields.JsonSchema | None = None
+    """Schema of the input."""
+    state: dict[fields.Id, StateField] = Field(default_factory=dict)
+    """Fields that steps read and write."""
+    steps: Annotated[dict[fields.Id, Step], Field(min_length=1, max_length=1000)]
+    """By id, in order."""
+    output: Any = None
+    """Template of the result."""
+    limits: WorkflowLimits = WorkflowLimits()
+    defs: Annotated[dict[str, fields.JsonSchema], Field(alias="$defs")] = Field(default_factory=dict)
+    """Schemas to refer to by `$ref: "#/$defs/Name"`."""
