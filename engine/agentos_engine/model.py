@@ -29,12 +29,15 @@ class Positions:
     """Where each key and value of one document stands.
 
     `keys` and `values` map a `Location` to a `Position`. A location that has none (a default, a missing key) answers
-    with its nearest ancestor, so every diagnostic has a line.
+    with its nearest ancestor, so every diagnostic has a line. `contents` says where the text of a string begins when
+    that is not at its value: behind the quote, or on the first line of a ``|`` block; None where its characters map to
+    no places (escapes, folded lines).
     """
 
     keys: Mapping[Location, Position]
     values: Mapping[Location, Position]
     start: Position = Position(1, 1)
+    contents: Mapping[Location, Position | None] = field(default_factory=dict)
 
     def of(self, location: Location) -> Position:
         """Position of the value at `location`, else of its key, else of the nearest ancestor."""
@@ -43,6 +46,16 @@ class Positions:
     def of_key(self, location: Location) -> Position:
         """Position of the key at `location`, else of its value, else of the nearest ancestor."""
         return next(self._candidates(location, self.keys, self.values), self.start)
+
+    def within(self, location: Location, text: str, offset: int) -> Position:
+        """Position of the character at `offset` of `text`, the string at `location`; of its value if that is unknown."""
+        begin = self.contents.get(location, self.values.get(location))
+        if begin is None:
+            return self.of(location)
+        line = text.count("\n", 0, offset)
+        if line and location not in self.contents:
+            return begin
+        return Position(begin.line + line, begin.column + offset - (text.rfind("\n", 0, offset) + 1))
 
     @staticmethod
     def _candidates(location: Location, *maps: Mapping[Location, Position]) -> Iterator[Position]:
