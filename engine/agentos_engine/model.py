@@ -48,7 +48,7 @@ class Positions:
         return next(self._candidates(location, self.keys, self.values), self.start)
 
     def within(self, location: Location, text: str, offset: int) -> Position:
-        """Position of the character at `offset` of `text`, the string at `location`; of its value if that is unknown."""
+        """Position of the character at `offset` of `text`, the string at `location`, else of its value."""
         begin = self.contents.get(location, self.values.get(location))
         if begin is None:
             return self.of(location)
