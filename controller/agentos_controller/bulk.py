@@ -1,0 +1,74 @@
+"""Statements over many rows: one round of parameters instead of one statement each. Both databases, one text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Row = Mapping[str, Any]
+
+
+async def insert_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Insert `rows`, which all have the same keys. A row that exists is an error."""
+    if rows:
+        await conn.execute(_insert(conn.dialect.name, table), [dict(row) for row in rows])
+
+
+async def upsert_many(
+    conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str], update: Sequence[str] = ()
+) -> None:
+    """Insert `rows`, which all have the same keys; where `keys` exist already set the columns of `update`.
+
+    Without `update` an existing row stays as it is. `keys` must be a primary key or a unique constraint of `table`.
+    """
+    if rows:
+        statement = _upsert(conn.dialect.name, table, tuple(keys), tuple(update))
+        await conn.execute(statement, [dict(row) for row in rows])
+
+
+async def update_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """In each row of `table` with the `keys` of a given row, set that row's other columns."""
+    if rows:
+        columns = tuple(name for name in rows[0] if name not in keys)
+        statement = _update(table, tuple(keys), columns)
+        await conn.execute(statement, [{f"p_{name}": value for name, value in row.items()} for row in rows])
+
+
+async def delete_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """Delete the rows of `table` whose `keys` are those of a given row."""
+    if rows:
+        await conn.execute(_delete(table, tuple(keys)), [{f"p_{name}": row[name] for name in keys} for row in rows])
+
+
+def _insert(dialect: str, table: sa.Table) -> Any:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@lru_cache(maxsize=256)
+def _upsert(dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...]) -> Any:
+    statement = _insert(dialect, table)
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=list(keys))
+    return statement.on_conflict_do_update(
+        index_elements=list(keys), set_={name: statement.excluded[name] for name in update}
+    )
+
+
+@lru_cache(maxsize=256)
+def _update(table: sa.Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    values = {name: sa.bindparam(f"p_{name}", type_=table.c[name].type) for name in columns}
+    return table.update().where(*_match(table, keys)).values(values)
+
+
+@lru_cache(maxsize=256)
+def _delete(table: sa.Table, keys: tuple[str, ...]) -> Any:
+    return table.delete().where(*_match(table, keys))
+
+
+def _match(table: sa.Table, keys: tuple[str, ...]) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == sa.bindparam(f"p_{name}", type_=table.c[name].type) for name in keys]
