@@ -1,0 +1,91 @@
+"""The address of a repository, taken apart and refused early.
+
+Everything that could smuggle an option, a command or a credential into git is refused here, before anything is opened:
+only a local path or an https URL (http for a loopback test server, when the platform allows it), and only plain names
+of refs. `--` and the protocol allow-list of `fetch` are the second wall.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agentos_engine import errors
+
+_REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,200}")
+_OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_URL_PATH = re.compile(r"/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A repository and what is followed in it. `ref` None follows HEAD; `local` tells a path from a URL."""
+
+    url: str
+    ref: str | None
+    local: bool
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether `ref` names one commit by its full id, which never moves."""
+        return self.ref is not None and _OID.fullmatch(self.ref) is not None
+
+    def __str__(self) -> str:
+        return f"{self.url}#{self.ref}" if self.ref else self.url
+
+
+def parse(text: str, ref: str | None = None, *, base: Path | None = None, allow_loopback_http: bool = False) -> Address:
+    """The address in `text`, which is ``<path or https URL>[#ref]``; `ref` is used where `text` has none.
+
+    A relative path is taken from `base` (default: the current directory).
+
+    Raises:
+        errors.Stall: ``SourceInvalid``, saying what is wrong with it.
+    """
+    location, _, fragment = text.strip().partition("#")
+    wanted = fragment or ref or None
+    if wanted is not None:
+        check_ref(wanted)
+    if not location or location.startswith("-") or "\0" in location or "\n" in location:
+        raise errors.Stall("SourceInvalid", f"{text!r} is no repository: give a path or an https URL, then `#ref`")
+    if "://" in location:
+        return Address(_check_url(location, allow_loopback_http), wanted, local=False)
+    if re.match(r"[^/]+@[^/]+:|[a-z0-9+.-]+::", location):
+        raise errors.Stall("SourceInvalid", f"{location!r} uses a transport that is not allowed: use an https URL")
+    path = Path(location).expanduser()
+    return Address(str((path if path.is_absolute() else (base or Path.cwd()) / path).resolve()), wanted, local=True)
+
+
+def check_ref(ref: str) -> None:
+    """Refuse everything but the plain name of a branch or tag, or a full commit id (no ``HEAD~1``, no ranges)."""
+    parts = ref.split("/")
+    bad = any(not part or part.startswith(".") or part.endswith((".lock", ".")) for part in parts)
+    if bad or not _REF.fullmatch(ref) or ".." in ref or "@{" in ref or ref == "@":
+        raise errors.Stall("SourceInvalid", f"{ref!r} is no branch, tag or full commit id")
+
+
+def _check_url(url: str, allow_loopback_http: bool) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise errors.Stall("SourceInvalid", f"{url!r} is no URL: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise errors.Stall("SourceInvalid", "the repository's URL holds credentials: store them as a secret instead")
+    if parts.scheme == "http" and not (allow_loopback_http and _is_loopback(host)):
+        raise errors.Stall("SourceInvalid", f"{url!r} is not encrypted: use https")
+    if parts.scheme not in ("http", "https"):
+        raise errors.Stall("SourceInvalid", f"the scheme {parts.scheme!r} is not allowed: use a path or an https URL")
+    if not host or parts.query or not _URL_PATH.fullmatch(parts.path or "/"):
+        raise errors.Stall("SourceInvalid", f"{url!r} is no plain repository URL")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

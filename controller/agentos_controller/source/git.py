@@ -1,0 +1,239 @@
+"""Reading a repository by object id, never a work tree.
+
+A symlink or a submodule is never followed; it is reported. Every size is asked for before anything is read, and a tree
+is walked iteratively under a cap, because a few objects can describe an endless one. Fetching stands in `fetch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pygit2
+from pygit2.enums import FileMode, ObjectType
+
+from agentos_controller.source import address, libgit, snapshot
+from agentos_engine import errors
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""The id of the empty tree; also stands for a source's path that does not exist at a revision."""
+
+_MAX_DEPTH = 64
+_FORBIDDEN = {int(FileMode.LINK): "a symlink", int(FileMode.COMMIT): "a submodule"}
+_Entry = tuple[str, int]  # object id, file mode
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Opens the tree at `path` of the commit `revision` of the repository at `folder`, in any process."""
+
+    home: Path
+    folder: Path
+    revision: str
+    path: str
+
+    def open(self) -> GitSnapshot:
+        return Repository(self.folder, self.home).snapshot(self.revision, self.path)
+
+
+class Repository:
+    """An opened repository, bare or not. Cheap to keep: one handle for all sources that read it."""
+
+    def __init__(self, folder: Path, home: Path, counters: snapshot.Counters | None = None) -> None:
+        """`home` is the folder of our own git configuration.
+
+        Raises:
+            errors.Stall: ``SourceInvalid`` if there is no repository.
+        """
+        self.folder = folder
+        self.home = home
+        self.counters = counters or snapshot.Counters()
+        libgit.trust(home, folder)
+        try:
+            self.git = pygit2.Repository(str(folder), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+        except (pygit2.GitError, KeyError) as error:
+            raise errors.Stall("SourceInvalid", f"{folder} is no git repository: {error}") from None
+
+    def resolve(self, ref: str | None) -> str:
+        """The commit id that `ref` (a branch, a tag or a full commit id; None for HEAD) names now.
+
+        Raises:
+            errors.Stall: ``SourceInvalid`` if it names none.
+        """
+        if ref is not None:
+            address.check_ref(ref)
+        names = ["HEAD"] if ref is None else [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/remotes/origin/{ref}"]
+        for name in names:
+            try:
+                target = self.git.lookup_reference(name).resolve().target
+            except (KeyError, pygit2.GitError, ValueError):
+                continue
+            return self._commit_id(str(target))
+        if ref is not None and address.Address("", ref, local=True).is_commit:
+            return self._commit_id(ref)
+        what = "HEAD names no commit yet" if ref is None else f"there is no branch, tag or commit {ref!r}"
+        raise errors.Stall("SourceInvalid", f"{what} in {self.folder.name}")
+
+    def _commit_id(self, oid: str) -> str:
+        try:
+            found = self.git.get(oid)
+            commit = None if found is None else found.peel(pygit2.Commit)
+        except (pygit2.GitError, ValueError):
+            commit = None
+        if commit is None:
+            raise errors.Stall("SourceInvalid", f"{oid} is no commit of {self.folder.name}")
+        return str(commit.id)
+
+    def _commit(self, revision: str) -> pygit2.Commit:
+        return self.git[revision].peel(pygit2.Commit)
+
+    def snapshot(self, revision: str, path: str = "") -> GitSnapshot:
+        """The tree at `path` of the commit `revision`. A path that does not exist there is an empty tree."""
+        oid = str(self._commit(revision).tree_id)
+        for part in [part for part in path.split("/") if part not in ("", ".")]:
+            child = self.children(oid).get(part)
+            if child is None or child[1] != FileMode.TREE:
+                return GitSnapshot(self, revision, EMPTY_TREE, path)
+            oid = child[0]
+        return GitSnapshot(self, revision, oid, path)
+
+    def children(self, tree: str) -> dict[str, _Entry]:
+        """Name to (object id, mode) of one tree. An unknown tree raises `KeyError`."""
+        if tree == EMPTY_TREE:
+            return {}
+        found = self.git[tree]
+        if not isinstance(found, pygit2.Tree):
+            raise KeyError(tree)
+        self.counters.trees += 1
+        return {entry.name or "": (str(entry.id), int(entry.filemode)) for entry in found}
+
+    def read(self, blob_id: str, limit: int) -> bytes:
+        kind, size = self.git.odb.read_header(blob_id)
+        if kind != ObjectType.BLOB:
+            raise KeyError(blob_id)
+        if size > limit:
+            raise snapshot.FileTooLarge(size)
+        self.counters.blobs += 1
+        self.counters.bytes += size
+        data: bytes = self.git.odb.read(blob_id)[1]
+        return data
+
+    def author(self, revision: str) -> str:
+        """Who wrote the commit, as ``Name <mail>``."""
+        signature = self._commit(revision).author
+        return f"{signature.name} <{signature.email}>"
+
+    def subject(self, revision: str) -> str:
+        """The first line of the commit's message."""
+        lines = self._commit(revision).message.strip().splitlines()
+        return lines[0] if lines else ""
+
+
+@dataclass(slots=True)
+class GitSnapshot:
+    """One subtree of one commit; implements `snapshot.Snapshot`."""
+
+    repository: Repository
+    revision: str
+    tree: str
+    path: str
+    _folders: dict[str, dict[str, _Entry]] = field(default_factory=dict)
+
+    @property
+    def counters(self) -> snapshot.Counters:
+        return self.repository.counters
+
+    def recipe(self) -> Recipe:
+        return Recipe(self.repository.home, self.repository.folder, self.revision, self.path)
+
+    def read(self, blob_id: str, limit: int = snapshot.MAX_BYTES) -> bytes:
+        return self.repository.read(blob_id, limit)
+
+    def find(self, path: str) -> str | None:
+        *folders, name = path.split("/")
+        oid, at = self.tree, ""
+        for folder in folders:
+            child = self._children(oid).get(folder)
+            if child is None or child[1] != FileMode.TREE:
+                return None
+            oid, at = child[0], f"{at}{folder}/"
+        found = self._children(oid).get(name)
+        return found[0] if found is not None and found[1] in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE) else None
+
+    def _children(self, oid: str) -> dict[str, _Entry]:
+        if oid not in self._folders:
+            self._folders[oid] = self.repository.children(oid)
+        return self._folders[oid]
+
+    def listing(self, enter: snapshot.Enter) -> snapshot.Listing:
+        files: dict[str, str] = {}
+        forbidden: dict[str, str] = {}
+        for path, _old, new in self._walk(EMPTY_TREE, enter):
+            if new is not None and (what := _FORBIDDEN.get(new[1])):
+                forbidden[path] = what
+            elif new is not None:
+                files[path] = new[0]
+        return snapshot.Listing(files, forbidden)
+
+    def changes(self, since: str, enter: snapshot.Enter) -> snapshot.Changes | None:
+        files: dict[str, str | None] = {}
+        forbidden: dict[str, str | None] = {}
+        try:
+            for path, old, new in self._walk(since, enter):
+                was, now = _FORBIDDEN.get(old[1] if old else 0), _FORBIDDEN.get(new[1] if new else 0)
+                if was or now:
+                    forbidden[path] = now
+                if (old and not was) or (new and not now):
+                    files[path] = new[0] if new and not now else None
+        except (KeyError, pygit2.GitError):
+            return None
+        return snapshot.Changes(files, forbidden)
+
+    def _walk(self, since: str, enter: snapshot.Enter) -> Iterator[tuple[str, _Entry | None, _Entry | None]]:
+        """Every path (not a folder) whose entry differs between the tree `since` and this one: old entry, new entry."""
+        count = 0
+        todo: list[tuple[str, str, str, int]] = [("", since, self.tree, 0)]
+        while todo:
+            prefix, before, after, depth = todo.pop()
+            if before == after:
+                continue
+            if depth > _MAX_DEPTH:
+                raise errors.Stall(
+                    "SourceInvalid", f"folders are nested more than {_MAX_DEPTH} deep at {prefix[:200]!r}"
+                )
+            old, new = self.repository.children(before), self.repository.children(after)
+            for name in old.keys() | new.keys():
+                was, now = old.get(name), new.get(name)
+                if was == now:
+                    continue
+                count += 1
+                if count > snapshot.MAX_FILES:
+                    raise errors.Stall("SourceInvalid", f"more than {snapshot.MAX_FILES} files changed or present")
+                path = prefix + name
+                folders = [_folder(was), _folder(now)]
+                if folders[0] != folders[1] and enter(path):
+                    todo.append((path + "/", folders[0], folders[1], depth + 1))
+                plain = _plain(was), _plain(now)
+                if plain[0] != plain[1]:
+                    yield path, *plain
+
+
+def _folder(entry: _Entry | None) -> str:
+    return entry[0] if entry is not None and entry[1] == FileMode.TREE else EMPTY_TREE
+
+
+def _plain(entry: _Entry | None) -> _Entry | None:
+    return None if entry is None or entry[1] == FileMode.TREE else entry
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether `folder` itself (no parent) is a git repository, bare or not."""
+    return (folder / ".git").exists() or ((folder / "HEAD").is_file() and (folder / "objects").is_dir())
+
+
+def blob_id(data: bytes) -> str:
+    """The id git gives these bytes."""
+    oid: Any = pygit2.hash(data)
+    return str(oid)
