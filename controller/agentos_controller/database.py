@@ -18,8 +18,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentos_controller import hub, migrations, settings
+from agentos_controller import hub, migrations, settings, sqlite_library
 from agentos_controller.tables import columns
+
+sqlite_library.install()  # before an engine below imports the driver
 
 Dialect = Literal["sqlite", "postgresql"]
 SCHEMA = "agentos"

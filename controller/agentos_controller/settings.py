@@ -20,6 +20,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DEFAULT_LISTEN = "127.0.0.1:8700"
 DEFAULT_SERVER = f"http://{DEFAULT_LISTEN}"
+ADMIN_KEY_FILE = "admin.key"
+"""In the state directory: the first admin key, mode 0600, which the command line of the same user finds by itself."""
 
 
 class ConfigurationError(Exception):

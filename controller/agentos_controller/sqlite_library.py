@@ -1,7 +1,7 @@
 """Makes the process use a SQLite new enough for DBOS, before anything else imports one.
 
 Several supported distributions ship 3.40; DBOS needs 3.42. Where the standard library's is too old, `pysqlite3` takes
-its name. Importing this module does it; `database` is the only importer.
+its name. `database` calls this as it is imported, and nobody else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ class SqliteTooOld(ImportError):
     """SQLite 3.42 or newer is needed, and neither Python's own nor `pysqlite3-binary` is; install the latter."""
 
 
-def _install() -> None:
+def install() -> None:
+    """Take the name `sqlite3` for a version that is new enough.
+
+    Raises:
+        SqliteTooOld: there is none, or the driver has already bound the old one.
+    """
     own = importlib.import_module("sqlite3")
     if own.sqlite_version_info >= MINIMUM:
         return
@@ -34,5 +39,3 @@ def _install() -> None:
     sys.modules["sqlite3"] = newer
     sys.modules["sqlite3.dbapi2"] = importlib.import_module("pysqlite3.dbapi2")
 
-
-_install()

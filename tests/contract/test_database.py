@@ -1,0 +1,285 @@
+"""What the rest of the controller may expect of either database."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import autogenerate, script
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import exc
+
+from agentos_controller import bulk, ids, migrations, settings, tables
+from agentos_controller.database import Database, DatabaseInUse, SchemaNewer
+
+TENANT = "0199a1b2-0000-7000-8000-000000000001"
+
+
+def resource(name: str, **more: Any) -> dict[str, Any]:
+    row = {"tenant_id": TENANT, "kind": "Agent", "name": name, "path": "a.yaml", "line": 1, "updated_at": 1}
+    return row | more
+
+
+async def names(database: Database) -> list[str]:
+    async with database.read() as conn:
+        return list(await conn.scalars(sa.select(tables.resource.c.name).order_by(tables.resource.c.name)))
+
+
+async def test_migrated_schema_is_what_the_tables_say(database: Database) -> None:
+    def compare(connection: sa.Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": migrations.VERSION_TABLE, "compare_type": True}
+        )
+        found = autogenerate.compare_metadata(context, tables.metadata)
+        return [change for change in found if not _is_partition(change)]
+
+    async with database.write() as conn:
+        assert await conn.run_sync(compare) == []
+
+
+def _is_partition(change: Any) -> bool:
+    kind, subject = change[0], change[1]
+    table = subject if kind == "remove_table" else getattr(subject, "table", None)
+    return table is not None and str(table.name).endswith("_default")
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.DIRECTORY))
+    assert script.ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+
+
+async def test_migrating_again_changes_nothing(database: Database) -> None:
+    assert await database.schema_version() == migrations.HEAD
+    assert await database.migrate() is False
+
+
+async def test_migrations_can_be_taken_back(database: Database) -> None:
+    def downgrade(connection: sa.Connection) -> None:
+        from alembic import command
+
+        config = Config()
+        config.set_main_option("script_location", str(migrations.DIRECTORY))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    async with database.write() as conn:
+        await conn.run_sync(downgrade)
+        left = await conn.run_sync(lambda c: set(sa.inspect(c).get_table_names()))
+    assert left == {migrations.VERSION_TABLE}
+    assert await database.migrate() is True
+
+
+async def test_a_newer_schema_is_refused(database: Database) -> None:
+    async with database.write() as conn:
+        await conn.execute(sa.text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(SchemaNewer, match="9999"):
+        await database.migrate()
+
+
+async def test_many_migrate_at_once(empty_postgresql_url: str) -> None:
+    opened = [Database(empty_postgresql_url) for _ in range(3)]
+    done = await asyncio.gather(*(one.migrate() for one in opened))
+    for one in opened:
+        await one.close()
+    assert sorted(done) == [False, False, True]
+
+
+async def test_a_write_is_whole_or_not_at_all(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.write() as conn:
+            await bulk.insert_many(conn, tables.resource, [resource("a")])
+            raise ZeroDivisionError
+    assert await names(database) == []
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.resource, [resource("a")])
+    assert await names(database) == ["a"]
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(exc.DBAPIError):
+        async with database.read() as conn:
+            await bulk.insert_many(conn, tables.resource, [resource("a")])
+    assert await names(database) == []
+
+
+async def test_a_snapshot_does_not_see_later_commits(database: Database) -> None:
+    count = sa.select(sa.func.count()).select_from(tables.resource)
+    async with database.read(snapshot=True) as conn:
+        assert await conn.scalar(count) == 0
+        async with database.write() as writer:
+            await bulk.insert_many(writer, tables.resource, [resource("a")])
+        assert await conn.scalar(count) == 0
+    async with database.read() as conn:
+        assert await conn.scalar(count) == 1
+
+
+async def test_writers_wait_for_each_other(database: Database) -> None:
+    async def add(number: int) -> None:
+        async with database.write() as conn:
+            await conn.execute(
+                tables.tenant.update()
+                .where(tables.tenant.c.id == TENANT)
+                .values(active_seq=tables.tenant.c.active_seq + number)
+            )
+
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.tenant, [{"id": TENANT, "name": "acme", "active_seq": 0, "created_at": 1}])
+    await asyncio.gather(*(add(number) for number in range(20)))
+    async with database.read() as conn:
+        assert await conn.scalar(sa.select(tables.tenant.c.active_seq)) == sum(range(20))
+
+
+async def test_values_come_back_as_they_went_in(database: Database) -> None:
+    doc = {"b": [1, 2.5, None, True], "a": {"text": 'é\n"\\u0000 🙂', "empty": {}}}
+    async with database.write() as conn:
+        await bulk.insert_many(
+            conn,
+            tables.parsed_blob,
+            [{"blob_id": "a" * 64, "schema_version": "sha256:1", "body": b"\x00\xff"}],
+        )
+        await bulk.insert_many(conn, tables.resource, [resource("a", labels=doc, interface=None, line=2)])
+    async with database.read() as conn:
+        row = (await conn.execute(sa.select(tables.resource))).one()
+        blob = (await conn.execute(sa.select(tables.parsed_blob))).one()
+        null = await conn.scalar(sa.select(tables.resource.c.interface.is_(None)))
+    assert row.labels == doc
+    assert row.tenant_id == TENANT
+    assert (row.ready, row.document, row.interface, null) == ("Unknown", 0, None, True)
+    assert blob.body == b"\x00\xff"
+
+
+async def test_nul_becomes_the_replacement_character(database: Database) -> None:
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.setting, [{"key": "k", "value": ["a\0b", "\\u0000", "\\\0"]}])
+    async with database.read() as conn:
+        assert await conn.scalar(sa.select(tables.setting.c.value)) == ["a\ufffdb", "\\u0000", "\\\ufffd"]
+
+
+async def test_text_sorts_by_bytes(database: Database) -> None:
+    given = ["b", "a", "B", "a-1", "a1", "ä", "_", "Z"]
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.resource, [resource(name) for name in given])
+    assert await names(database) == sorted(given, key=lambda name: name.encode())
+
+
+async def test_upserts_update_only_what_they_are_told(database: Database) -> None:
+    keys = ["tenant_id", "kind", "name"]
+    async with database.write() as conn:
+        await bulk.upsert_many(conn, tables.resource, [resource("a", line=1), resource("b", line=1)], keys)
+        await bulk.upsert_many(conn, tables.resource, [resource("a", line=2, path="x")], keys)
+        await bulk.upsert_many(conn, tables.resource, [resource("b", line=2, path="x")], keys, ["line"])
+        await bulk.update_many(
+            conn, tables.resource, [{**dict.fromkeys(keys), **resource("b", labels={"c": "d"})}], keys
+        )
+    async with database.read() as conn:
+        rows = (await conn.execute(sa.select(tables.resource).order_by(tables.resource.c.name))).all()
+    assert [(row.name, row.line, row.path, row.labels) for row in rows] == [
+        ("a", 1, "a.yaml", None),
+        ("b", 1, "a.yaml", {"c": "d"}),
+    ]
+
+
+async def test_rows_are_deleted_by_key(database: Database) -> None:
+    keys = ["tenant_id", "kind", "name"]
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.resource, [resource(name) for name in "abc"])
+        await bulk.delete_many(conn, tables.resource, [resource("a"), resource("c"), resource("x")], keys)
+        await bulk.delete_many(conn, tables.resource, [], keys)
+    assert await names(database) == ["b"]
+
+
+async def test_one_generation_is_live(database: Database) -> None:
+    row = {"tenant_id": TENANT, "revision": "r", "cause": {}, "actor": "a", "changes": 0, "applied_at": 1}
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.generation, [row | {"seq": 1, "state": "applied"}])
+    with pytest.raises(exc.IntegrityError):
+        async with database.write() as conn:
+            await bulk.insert_many(conn, tables.generation, [row | {"seq": 2, "state": "applied"}])
+
+
+async def test_a_tenants_name_is_unique_among_the_living(database: Database) -> None:
+    def row(**more: Any) -> dict[str, Any]:
+        return {"id": ids.new(), "name": "acme", "created_at": 1, "deleted_at": None} | more
+
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.tenant, [row(deleted_at=2), row(deleted_at=3), row()])
+    with pytest.raises(exc.IntegrityError):
+        async with database.write() as conn:
+            await bulk.insert_many(conn, tables.tenant, [row()])
+
+
+async def test_an_unknown_state_is_refused(database: Database) -> None:
+    with pytest.raises(exc.IntegrityError):
+        async with database.write() as conn:
+            await bulk.insert_many(conn, tables.resource, [resource("a", ready="Maybe")])
+
+
+async def test_run_rows_land_in_their_partition(postgresql_url: str) -> None:
+    opened = Database(postgresql_url)
+    event = {"run_id": ids.new(), "seq": 1, "tenant_id": TENANT, "type": "started", "at": 1}
+    async with opened.write() as conn:
+        await bulk.insert_many(conn, tables.run_event, [event])
+        await bulk.upsert_many(conn, tables.run_event, [event], ["run_id", "seq"])
+        assert await conn.scalar(sa.text("SELECT count(*) FROM run_event_default")) == 1
+    await opened.close()
+
+
+async def test_a_wake_up_is_kept_and_folds(database: Database) -> None:
+    with database.subscribe("runs", "commands") as waiter, database.subscribe("other") as other:
+        assert await waiter.wait(0) is False
+        database.notify("runs")
+        database.notify("commands")
+        assert await waiter.wait(1) is True
+        assert await waiter.wait(0) is False
+        assert await other.wait(0) is False
+        await asyncio.to_thread(database.notify, "other")
+        assert await other.wait(5) is True
+    database.notify("runs")
+
+
+async def test_sqlite_is_new_enough_and_in_wal_mode(sqlite: Database) -> None:
+    async with sqlite.read() as conn:
+        version = str(await conn.scalar(sa.text("SELECT sqlite_version()")))
+        assert tuple(map(int, version.split("."))) >= (3, 42)
+        assert await conn.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        assert await conn.scalar(sa.text("PRAGMA auto_vacuum")) == 2
+
+
+CLAIM = """
+import sys
+from agentos_controller.database import Database
+with Database(sys.argv[1]).claim():
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_on_one_sqlite_file_is_refused(sqlite_url: str) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", CLAIM, sqlite_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "claimed\n"
+        with pytest.raises(DatabaseInUse, match=rf"pid {child.pid}\b"), Database(sqlite_url).claim():
+            pass
+    finally:
+        child.communicate()
+    with Database(sqlite_url).claim():
+        assert Path(sqlite_url.removeprefix("sqlite:///") + ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://u:hush@h/d", "nonsense:hush"]
+)
+def test_other_databases_are_refused_without_repeating_the_url(url: str) -> None:
+    with pytest.raises(settings.ConfigurationError) as raised:
+        Database(url)
+    assert "hush" not in str(raised.value)
