@@ -1,0 +1,74 @@
+"""The command table. Building the app imports the module of the verb asked for and no other."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import typer
+
+
+class Verb(NamedTuple):
+    """A line of `agentos --help`; `group` is the panel it stands in, `module` its file."""
+
+    name: str
+    group: str
+    summary: str
+    module: str = ""
+
+
+VERBS = (
+    Verb("init", "Author", "Start a repository of manifests that is Ready at once."),
+    Verb("validate", "Author", "Check manifests in a working copy; no server needed."),
+    Verb("plan", "Author", "Show what a working copy or revision would change."),
+    Verb("schema", "Author", "Print or write the JSON Schemas for editors."),
+    Verb("serve", "Operate", "Run the controller: reconcile, run agents, answer the API."),
+    Verb("get", "Look", "List resources, or show some of them."),
+    Verb("describe", "Look", "Explain one resource: conditions, events, diagnostics, history."),
+    Verb("run", "Run", "Start an agent or a workflow, and wait for it."),
+    Verb("runs", "Run", "List runs, show one, or cancel it."),
+    Verb("logs", "Run", "Show what a run did, step by step."),
+    Verb("approve", "Run", "List open approvals, or decide one."),
+    Verb("reconcile", "Operate", "Look at the sources now."),
+    Verb("history", "Operate", "List the generations of a tenant."),
+    Verb("rollback", "Operate", "Serve an earlier generation, and hold it."),
+    Verb("release", "Operate", "End the hold of a rollback."),
+    Verb("keys", "Administer", "Create, list and revoke API keys."),
+    Verb("secret", "Administer", "Set, list and remove secrets of a tenant."),
+)
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The app for these arguments: the verb asked for with its options, the others with their help line only."""
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    app = typer.Typer(
+        name="agentos",
+        no_args_is_help=True,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Agents as configuration: YAML in git, reconciled into running agents.",
+        epilog="Start with `agentos init` in an empty folder, or `agentos serve --source .` in this one.",
+    )
+    app.callback(invoke_without_command=True)(root)
+    for verb in VERBS:
+        if verb.name == asked:
+            module = importlib.import_module(f"agentos_controller.cli.{verb.module or verb.name}")
+            module.register(app, verb)
+        else:
+            app.command(verb.name, help=verb.summary, rich_help_panel=verb.group)(_elsewhere)
+    return app
+
+
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"agentos {installed('agentos-gitops')}")
+        raise typer.Exit
+
+
+def _elsewhere() -> None:
+    """Stands for a verb that was not asked for, so that help lists it without importing it."""

@@ -1,0 +1,175 @@
+"""`agentos get`: lists of anything, and single resources."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from agentos_controller.cli import options, output
+from agentos_controller.cli.app import Verb
+from agentos_controller.cli.client import Client, tenant_path
+from agentos_controller.cli.failures import Failure
+from agentos_controller.cli.output import Column, Format
+
+KINDS = ("Agent", "Connector", "Model", "Policy", "Role", "Schedule", "Tenant", "Trigger", "Workflow")
+
+
+class Listing(NamedTuple):
+    """A collection that is not a resource kind: its path under the tenant (or the root) and its columns."""
+
+    path: str
+    columns: tuple[Column, ...]
+    name: Column
+    of_tenant: bool = True
+
+
+def _key(name: str) -> Any:
+    return lambda row: row.get(name)
+
+
+def _age(name: str) -> Any:
+    return lambda row: output.age(row.get(name))
+
+
+RESOURCE_NAME = Column("NAME", lambda row: f"{row['kind'].lower()}/{row['name']}")
+RESOURCES = (
+    RESOURCE_NAME,
+    Column("READY", _key("ready")),
+    Column("REASON", _key("reason")),
+    Column("DIGEST", lambda row: (row.get("digest") or "").removeprefix("sha256:")[:12]),
+    Column("REVISION", lambda row: (row.get("revision") or "")[:12]),
+    Column("AGE", _age("updatedAt")),
+    Column("SOURCE", lambda row: f"{row['path']}:{row.get('line') or 1}", wide=True),
+    Column("GENERATION", _key("generation"), wide=True),
+    Column("MESSAGE", _key("message"), wide=True),
+)
+LISTINGS = {
+    "tenants": Listing(
+        "/v1/tenants",
+        (
+            Column("NAME", _key("name")),
+            Column("READY", _key("ready")),
+            Column("STATE", _key("state")),
+            Column("GENERATION", _key("activeGeneration")),
+            Column("RESOURCES", lambda row: row.get("counts", {}).get("total")),
+            Column("STALLED", lambda row: row.get("counts", {}).get("stalled")),
+            Column("HELD", lambda row: bool(row.get("hold"))),
+        ),
+        Column("NAME", _key("name")),
+        of_tenant=False,
+    ),
+    "sources": Listing(
+        "/v1/sources",
+        (
+            Column("NAME", _key("name")),
+            Column("TENANT", _key("tenant")),
+            Column("READY", _key("ready")),
+            Column("REVISION", lambda row: (row.get("revision") or "")[:12]),
+            Column("URL", _key("url")),
+            Column("REF", _key("ref"), wide=True),
+            Column("PATH", _key("path"), wide=True),
+            Column("FETCHED", _age("fetchedAt")),
+        ),
+        Column("NAME", _key("name")),
+        of_tenant=False,
+    ),
+    "events": Listing(
+        "events",
+        (
+            Column("LAST", _age("lastAt")),
+            Column("TYPE", _key("type")),
+            Column("REASON", _key("reason")),
+            Column("OBJECT", lambda row: f"{row.get('kind') or ''}/{row.get('name') or ''}".strip("/")),
+            Column("COUNT", _key("count"), wide=True),
+            Column("WHERE", lambda row: f"{row['path']}:{row.get('line') or 1}" if row.get("path") else ""),
+            Column("MESSAGE", _key("message")),
+        ),
+        Column("ID", _key("id")),
+    ),
+    "diagnostics": Listing(
+        "diagnostics",
+        (
+            Column("WHERE", lambda row: f"{row['path']}:{row['line']}:{row['column']}"),
+            Column("CODE", _key("code")),
+            Column("MESSAGE", _key("message")),
+            Column("HINT", _key("hint"), wide=True),
+        ),
+        Column("WHERE", lambda row: f"{row['path']}:{row['line']}"),
+    ),
+    "schedules": Listing(
+        "schedules",
+        (
+            Column("NAME", _key("name")),
+            Column("SCHEDULE", lambda row: row.get("cron") or row.get("every") or row.get("at")),
+            Column("TIMEZONE", _key("timezone")),
+            Column("NEXT", _key("nextTick")),
+            Column("LAST", _key("lastTick")),
+            Column("SUSPENDED", _key("suspended")),
+        ),
+        Column("NAME", _key("name")),
+    ),
+}
+
+
+def register(app: typer.Typer, verb: Verb) -> None:
+    @app.command(
+        verb.name,
+        help=verb.summary,
+        rich_help_panel=verb.group,
+        epilog="Example: agentos get agents -l team=growth -o wide",
+    )
+    def get(
+        what: Annotated[
+            str,
+            typer.Argument(
+                metavar="WHAT",
+                help="A kind (agents, workflow/x, all) or tenants, sources, events, diagnostics, schedules.",
+            ),
+        ],
+        names: Annotated[list[str] | None, typer.Argument(help="Names of that kind; all when left out.")] = None,
+        label: Annotated[str | None, typer.Option("--label", "-l", help="Only with this label, `key=value`.")] = None,
+        condition: Annotated[
+            str | None, typer.Option("--condition", help="Only where a condition holds, `Ready=False`.")
+        ] = None,
+        limit: Annotated[int | None, typer.Option(help="At most this many.", min=1)] = None,
+        tenant: options.Tenant = options.DEFAULT_TENANT,
+        server: options.Server = None,
+        format_: options.Output = Format.table,
+    ) -> None:
+        with Client(server) as client:
+            if what in LISTINGS:
+                listing = LISTINGS[what]
+                path = tenant_path(tenant, listing.path) if listing.of_tenant else listing.path
+                output.show(client.pages(path, limit), listing.columns, format_, listing.name)
+                return
+            kind, wanted = kind_and_names(what, names or [])
+            if wanted:
+                assert kind is not None
+                rows = [client.get(tenant_path(tenant, "resources", kind, name)) for name in wanted]
+                if format_ in (Format.json, Format.yaml) and len(rows) == 1:
+                    output.document(rows[0], format_)
+                    return
+            else:
+                path = tenant_path(tenant, "resources")
+                rows = list(client.pages(path, limit, kind=kind, label=label, condition=condition))
+            output.show(rows, RESOURCES, format_, RESOURCE_NAME)
+
+
+def kind_and_names(what: str, names: list[str]) -> tuple[str | None, list[str]]:
+    """``agents``, ``agent``, ``Agent`` and ``agent/x`` as (kind, names); ``all`` is every kind."""
+    word, slash, name = what.partition("/")
+    if slash:
+        names = [name, *names]
+    if word.lower() == "all" and not names:
+        return None, []
+    for kind in KINDS:
+        if word.lower() in (kind.lower(), kind.lower() + "s", kind.lower()[:-1] + "ies"):
+            return kind, names
+    import difflib
+
+    known = [kind.lower() + "s" for kind in KINDS] + [*LISTINGS, "all"]
+    close = difflib.get_close_matches(word.lower(), known, 1)
+    raise Failure(
+        f"nothing is called {word!r}", f"Did you mean {close[0]}?" if close else f"Try one of: {', '.join(known)}"
+    )
