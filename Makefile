@@ -14,10 +14,10 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Serve this repository's own manifests on 127.0.0.1:8700 (ARGS="--listen …")
-	@exec $(BIN)/agentos serve --source . --dev $(ARGS)
+	@exec $(BIN)/agentos serve --source . --dev --replay cassettes $(ARGS)
 
 demo: $(VENV)/.run ## Run the README's tour from beginning to end, and exit
-	@exec $(BIN)/python -m benchmarks.demo $(ARGS)
+	@exec $(BIN)/python scripts/tour.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, import contracts: everything but the tests
 	$(BIN)/ruff check .

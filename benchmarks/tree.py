@@ -173,7 +173,6 @@ def _agent(tenant: int, index: int) -> str:
 
 
 def _workflow(tenant: int, index: int) -> str:
-    earlier = "  # every tenth one calls an earlier flow\n" if index % 10 or index == 0 else ""
     before = (
         ""
         if index % 10 or index == 0
@@ -185,7 +184,6 @@ def _workflow(tenant: int, index: int) -> str:
     )
     return (
         HEAD.format(kind="Workflow", name=f"flow-{index}", team=tenant, tier=index % 7)
-        + earlier
         + f"""\
   description: Order desk {index} of tenant {tenant}.
   input:
