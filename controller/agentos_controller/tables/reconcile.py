@@ -74,6 +74,16 @@ generation_item = sa.Table(
     optional("line", sa.Integer()),
     required("revision", Rev),
     sa.Index("ix_generation_item_tenant_id_to_seq", "tenant_id", "to_seq"),
+    # One digest of a resource is live: close the old row, then open the new one.
+    sa.Index(
+        "uq_generation_item_live",
+        "tenant_id",
+        "kind",
+        "name",
+        unique=True,
+        sqlite_where=sa.text("to_seq IS NULL"),
+        postgresql_where=sa.text("to_seq IS NULL"),
+    ),
 )
 
 resource = sa.Table(
@@ -107,9 +117,11 @@ resource = sa.Table(
     optional("suspended_reason", Text),
     optional("quarantine_until", Time),
     required("updated_at", Time),
-    sa.Index("ix_resource_tenant_id_kind_ready", "tenant_id", "kind", "ready"),
+    # Not (tenant, kind, ready): before its first ANALYZE, PostgreSQL would take that for the primary key.
+    sa.Index("ix_resource_tenant_id_ready_kind_name", "tenant_id", "ready", "kind", "name"),
     sa.Index("ix_resource_tenant_id_artifact_digest", "tenant_id", "artifact_digest"),
     sa.Index("ix_resource_tenant_id_updated_at", "tenant_id", "updated_at"),
+    sa.Index("ix_resource_tenant_id_source_id_path", "tenant_id", "source_id", "path"),
 )
 
 resource_label = sa.Table(
