@@ -1,0 +1,207 @@
+"""One action to its part of the step's body, the type of its output, and its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentos_engine import blocks, kind, literals, model
+from agentos_engine.expressions import types
+from agentos_engine.kinds.workflow.spec import Approve, End, Step, WorkflowSpec
+from agentos_engine.lowering import agents, calls, models, scopes, shapes
+from agentos_engine.lowering.report import Report
+
+DONE = ("done",)
+_DECISIONS = ("approved", "rejected", "expired")
+
+
+@dataclass(slots=True)
+class Unit:
+    """The workflow being compiled: its parts so far, shared by all steps."""
+
+    name: str
+    spec: WorkflowSpec
+    context: kind.Context
+    report: Report
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    callees: list[kind.Linked] = field(default_factory=list)
+
+    def link(self, ref: model.ResourceRef, at: model.Location) -> kind.Linked | None:
+        found = calls.linked(self.report, self.context, ref, at)
+        if found is not None:
+            self.callees.append(found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is known of a step's action before any expression is checked: `part` of the body, output type, outcomes.
+
+    `wanted` is the callee's input schema where it has one, `callee` its name for messages. `idempotent` and `retry` are
+    about a connector's operation.
+    """
+
+    part: dict[str, Any] = field(default_factory=dict)
+    output: types.Type = types.NULL
+    outcomes: tuple[str, ...] = DONE
+    wanted: Mapping[str, Any] | None = None
+    callee: str | None = None
+    idempotent: bool = False
+    retry: Mapping[str, Any] | None = None
+
+    @property
+    def effect(self) -> str:
+        effect: str = self.part.get("effect", "read")
+        return effect
+
+
+def shape(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    """The shape of the step's action; one that allows anything (and a diagnostic) if what it names is not there."""
+    return _SHAPES[step.type](unit, step, id_, at)
+
+
+def _unknown(step: Step) -> Shape:
+    written = step.next if isinstance(step.next, Mapping) else {}
+    return Shape(output=types.DYN, outcomes=tuple(dict.fromkeys((*DONE, *written))))
+
+
+def _llm(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    assert step.llm is not None
+    used = models.use(unit.report, unit.context, step.llm.model, f"{id_}.inline", (*at, "llm", "model"))
+    part: dict[str, Any] = {"model": None}
+    if used is not None:
+        part["model"] = used[0]
+        unit.models[used[0]] = used[1]
+    output = shapes.standalone(step.llm.output, unit.spec.defs)
+    if output is not None:
+        part["output"] = output
+    kind_ = types.from_schema(output) if output is not None else types.STRING
+    return Shape(part, kind_, retry=calls.DEFAULT_RETRY)
+
+
+def _agent(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    if isinstance(step.agent, blocks.AgentBlock):
+        # Its instructions may see what it is called with, which is known once the arguments are: see `finish`.
+        output = shapes.standalone(step.agent.output, step.agent.defs)
+        return Shape(
+            {"agent": None},
+            types.from_schema(output) if output is not None else types.STRING,
+            wanted=shapes.standalone(step.agent.input, step.agent.defs),
+            callee=f"the agent of {id_}",
+        )
+    return _callee(unit, step, "Agent", step.agent or "", (*at, "agent"))
+
+
+def _workflow(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    return _callee(unit, step, "Workflow", step.workflow or "", (*at, "workflow"))
+
+
+def _callee(unit: Unit, step: Step, kind_: str, name: str, at: model.Location) -> Shape:
+    linked = unit.link(model.ResourceRef(kind_, name), at)
+    if linked is None:
+        return _unknown(step)
+    seen = linked.interface
+    return Shape(
+        {kind_.lower(): name, "effect": seen.get("effect", "destructive")},
+        types.from_schema(seen.get("output") or {}),
+        outcomes=tuple(seen.get("outcomes") or DONE),
+        wanted=seen.get("input"),
+        callee=str(linked.ref),
+    )
+
+
+def _connector(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    named = step.connector or ""
+    found = calls.operation(unit.report, unit.context, named, (*at, "connector"))
+    if found is None:
+        return _unknown(step)
+    connector, operation, seen = found
+    unit.callees.append(connector)
+    part = {
+        "connector": connector.ref.name,
+        "operation": operation,
+        "effect": seen.get("effect", "destructive"),
+        "input": seen.get("input"),
+        "output": seen.get("output"),
+    }
+    return Shape(
+        part,
+        types.from_schema(seen.get("output") or {}),
+        wanted=seen.get("input"),
+        callee=named,
+        idempotent=bool(seen.get("idempotent")),
+        retry=seen.get("retry"),
+    )
+
+
+def _set(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    return Shape()
+
+
+def _approve(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    spec: Approve | None = step.approve
+    assert spec is not None
+    part: dict[str, Any] = {"by": [spec.by] if isinstance(spec.by, str) else list(spec.by), "quorum": spec.quorum}
+    edit = shapes.standalone(spec.edit, unit.spec.defs)
+    if edit is not None:
+        part["edit"] = edit
+    if spec.expires is not None:
+        part["expiresMs"] = literals.duration_ms(spec.expires)
+    return Shape(part, decision(types.DYN if edit is None else types.from_schema(edit)), _DECISIONS)
+
+
+def decision(value: types.Type) -> types.Type:
+    """The output of an approval about `value`."""
+    fields = {
+        "decision": types.Type("string", enum=_DECISIONS),
+        "value": value,
+        "by": types.nullable(types.STRING),
+        "at": types.TIMESTAMP,
+        "comment": types.nullable(types.STRING),
+    }
+    return types.object_type(fields, name="decision")
+
+
+def _none(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    return Shape(outcomes=())
+
+
+_SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
+    "llm": _llm,
+    "agent": _agent,
+    "connector": _connector,
+    "workflow": _workflow,
+    "approve": _approve,
+    "branch": lambda unit, step, id_, at: Shape(),
+    "set": _set,
+    "end": _none,
+}
+
+
+def finish(
+    unit: Unit, step: Step, id_: str, body: dict[str, Any], scope: scopes.Scope, given: types.Type, at: model.Location
+) -> types.Type | None:
+    """Check the action's own expressions in `scope` and add them to `body`; a better output type, if there is one."""
+    report = unit.report
+    if step.llm is not None:
+        body["prompt"] = report.text(step.llm.prompt, scope, (*at, "llm", "prompt"))
+        if step.llm.system is not None:
+            body["system"] = report.text(step.llm.system, scope, (*at, "llm", "system"))
+    elif step.approve is not None:
+        body["show"], shown = report.value(step.approve.show, scope, (*at, "approve", "show"))
+        return decision(shown) if step.approve.edit is None else None
+    elif isinstance(step.agent, blocks.AgentBlock):
+        inline, seen = agents.lower(report, unit.context, step.agent, f"{unit.name}/{id_}", (*at, "agent"), given)
+        unit.callees += (unit.context.deps[model.ResourceRef.parse(name)] for name in inline["uses"])
+        body["inline"] = inline
+        body["effect"] = seen["effect"]
+    elif isinstance(step.end, End):
+        body["outcome"] = step.end.outcome
+        if "output" in step.end.model_fields_set:
+            body["output"], ended = report.value(step.end.output, scope, (*at, "end", "output"))
+            return ended
+    elif step.end is not None:
+        body["outcome"] = step.end
+    return None
+
