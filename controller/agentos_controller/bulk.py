@@ -45,6 +45,11 @@ async def delete_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row
         await conn.execute(_delete(table, tuple(keys)), [{f"p_{name}": row[name] for name in keys} for row in rows])
 
 
+def insert(conn: AsyncConnection, table: sa.Table) -> Any:
+    """An INSERT that knows `on_conflict_do_update` and `on_conflict_do_nothing`, in the words of the database."""
+    return _insert(conn.dialect.name, table)
+
+
 def _insert(dialect: str, table: sa.Table) -> Any:
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 

@@ -1,0 +1,119 @@
+"""The append-only trail: who changed what, with what outcome, in the transaction of the change itself.
+
+Each row's hash covers the row before it, so an altered, missing or reordered row shows. The chain of a tenant has one
+head, locked while a row is appended: it cannot fork. Whoever can rewrite all rows and the head can forge a new chain;
+keeping copies elsewhere is the operator's part. Nothing here updates or deletes a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agentos_controller import bulk, clock, ids, redaction, tables
+
+_ORIGIN = "sha256:" + "0" * 64
+_FIELDS = ("tenant_id", "seq", "at", "actor", "action", "object", "revision", "outcome", "detail")
+_EXACT = 2**53
+_system = clock.SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Where a chain does not hold: the first `seq` that is wrong, and what is wrong with it."""
+
+    seq: int
+    reason: str
+
+
+async def append(
+    conn: AsyncConnection,
+    tenant_id: str | None,
+    actor: str,
+    action: str,
+    object: str,  # noqa: A002
+    revision: str | None,
+    outcome: str,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    at: int | None = None,
+) -> int:
+    """Append a row in the transaction of `conn`; its number in the tenant's chain.
+
+    `tenant_id` None is the platform. `actor` is a principal's subject or "system"; `action` is ``noun.verb``, `object`
+    names the thing (``Kind/name``, ``Run/<id>``). `detail` is JSON; known secrets are taken out. `at` is epoch
+    microseconds, by default now. Take no further locks after it: the head is locked until the transaction ends.
+    """
+    tenant = tenant_id or ids.NIL
+    head = tables.audit_head
+    claim = bulk.insert(conn, head).values(tenant_id=tenant, seq=1, hash=_ORIGIN)
+    claim = claim.on_conflict_do_update(index_elements=["tenant_id"], set_={"seq": head.c.seq + 1})
+    seq, previous = (await conn.execute(claim.returning(head.c.seq, head.c.hash))).one()
+    row = {
+        "tenant_id": tenant,
+        "seq": seq,
+        "at": _system.now_us() if at is None else at,
+        "actor": actor,
+        "action": action,
+        "object": object,
+        "revision": revision,
+        "outcome": outcome,
+        "detail": _plain(redaction.redactor.clean(dict(detail or {}))),
+    }
+    digest = _hash(previous, row)
+    await conn.execute(tables.audit.insert().values(**row, prev_hash=previous, hash=digest))
+    await conn.execute(head.update().where(head.c.tenant_id == tenant).values(hash=digest))
+    return int(seq)
+
+
+async def verify(conn: AsyncConnection, tenant_id: str | None) -> Break | None:
+    """Walk a tenant's whole chain; None if it holds. Reads in pages, so that its memory is bounded."""
+    tenant = tenant_id or ids.NIL
+    seq, previous = 0, _ORIGIN
+    while True:
+        page = (
+            sa.select(tables.audit)
+            .where(tables.audit.c.tenant_id == tenant, tables.audit.c.seq > seq)
+            .order_by(tables.audit.c.seq)
+            .limit(1_000)
+        )
+        rows = (await conn.execute(page)).mappings().all()
+        for row in rows:
+            if row["seq"] != seq + 1:
+                return Break(seq + 1, "the row is missing")
+            if row["prev_hash"] != previous:
+                return Break(row["seq"], "the row does not follow the one before it")
+            if row["hash"] != _hash(previous, row):
+                return Break(row["seq"], "the row was altered")
+            seq, previous = row["seq"], row["hash"]
+        if not rows:
+            break
+    head = (
+        await conn.execute(sa.select(tables.audit_head).where(tables.audit_head.c.tenant_id == tenant))
+    ).one_or_none()
+    expected = (head.seq, head.hash) if head else (0, _ORIGIN)
+    return None if expected == (seq, previous) else Break(seq + 1, "rows are missing at the end")
+
+
+def _hash(previous: str, row: Mapping[str, Any] | sa.RowMapping) -> str:
+    canonical = tables.dump([previous, *(row[name] for name in _FIELDS)])
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """The value as both databases give it back: 2.0 comes back as 2 from PostgreSQL, NUL from neither."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, float):
+        exact = abs(value) < _EXACT
+        return (int(value) if value.is_integer() else value) if exact else repr(value)
+    return value
