@@ -20,6 +20,7 @@ from agentos_engine.model import ResourceRef
 
 Mode = Literal["deny", "warn", "audit"]
 
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A policy in force: its name, whose it is, and its artifact's body."""

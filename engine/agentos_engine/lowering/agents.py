@@ -51,7 +51,7 @@ def lower(
         "tools": tools,
         "effect": effect,
         "limits": _limits(spec.limits),
-        "uses": calls.uses(callees),
+        "uses": dict(sorted(calls.uses(callees).items())),
     }
     interface = {
         "input": declared,
@@ -146,9 +146,7 @@ def _wanted(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return schema
 
 
-def _check_fixed(
-    report: Report, fixed: types.Type, wanted: Mapping[str, Any], tool: str, at: model.Location
-) -> None:
+def _check_fixed(report: Report, fixed: types.Type, wanted: Mapping[str, Any], tool: str, at: model.Location) -> None:
     """Fixed arguments must be arguments of the tool, of the right types; the model gives the others."""
     if not fixed.fields:
         return

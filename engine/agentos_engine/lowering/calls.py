@@ -30,6 +30,30 @@ MESSAGE_INPUT: Mapping[str, Any] = {
 """Input of an agent that declares none: a message, and whatever its instructions mention."""
 
 
+_NOTHING = types.object_type({})
+_MEMO_SIZE = 4096
+_memo: dict[tuple[str, ...], types.Type | None] = {}
+
+
+def type_of(callee: kind.Linked, *path: str) -> types.Type | None:
+    """The type of the schema at `path` of the callee's interface; None if it declares none.
+
+    Many manifests call few things, so types are kept by the callee's digest, which covers its interface.
+    """
+    key = (callee.digest or "", *path)
+    if callee.digest is not None and key in _memo:
+        return _memo[key]
+    schema: Any = callee.interface
+    for part in path:
+        schema = schema.get(part) if schema is not None else None
+    found = types.from_schema(schema) if schema is not None else None
+    if callee.digest is not None:
+        if len(_memo) >= _MEMO_SIZE:
+            _memo.clear()
+        _memo[key] = found
+    return found
+
+
 def highest(effects: Iterable[str | None]) -> str:
     """The gravest of `effects`; unknown (None) is destructive, none at all is read."""
     ranks = [len(EFFECTS) - 1 if effect not in EFFECTS else EFFECTS.index(effect) for effect in effects]
@@ -59,9 +83,7 @@ def operation(
     return connector, id_, operations[id_]
 
 
-def unknown_operation(
-    report: Report, connector: str, id_: str, operations: Iterable[str], at: model.Location
-) -> None:
+def unknown_operation(report: Report, connector: str, id_: str, operations: Iterable[str], at: model.Location) -> None:
     """Note that `connector` has no operation `id_`."""
     close = difflib.get_close_matches(id_, list(operations), 1)
     hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(sorted(operations))}."
@@ -71,22 +93,19 @@ def unknown_operation(
 def arguments(
     report: Report,
     given: types.Type | None,
-    wanted: Mapping[str, Any] | None,
+    wanted: types.Type,
     callee: str,
     at: model.Location,
     fallback: model.Location,
 ) -> None:
-    """Check arguments of type `given` (None: no ``with``) against the input schema `wanted` of `callee`.
+    """Check arguments of type `given` (None: no ``with``) against the input `wanted` of `callee`.
 
     `at` is where the arguments stand, `fallback` where their absence shows.
     """
-    if wanted is None:
-        return
-    target = types.from_schema(wanted)
     if given is not None:
-        arguments_of(report, given, target, callee, at)
+        arguments_of(report, given, wanted, callee, at)
     else:
-        arguments_of(report, types.object_type({}), target, callee, fallback)
+        arguments_of(report, _NOTHING, wanted, callee, fallback)
 
 
 def arguments_of(report: Report, given: types.Type, target: types.Type, callee: str, at: model.Location) -> None:
@@ -135,8 +154,9 @@ def run_target(
         body["thread"], _ = report.value(spec.thread, scope, (*at, "thread"))
     if target is None:
         return body, {}
-    wanted = target.interface.get("input")
-    arguments(report, given_type if spec.with_ else None, wanted, str(target.ref), (*at, "with"), (*at, key))
+    wanted = type_of(target, "input")
+    if wanted is not None:
+        arguments(report, given_type if spec.with_ else None, wanted, str(target.ref), (*at, "with"), (*at, key))
     return body, uses([target])
 
 

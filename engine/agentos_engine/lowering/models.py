@@ -35,9 +35,7 @@ def fold(
         if other is not None and (folded := other.interface.get("model")) is not None:
             body["fallbacks"].append(folded)
     if spec.script:
-        body["script"] = [
-            _rule(report, rule, (*at, "script", index)) for index, rule in enumerate(spec.script)
-        ]
+        body["script"] = [_rule(report, rule, (*at, "script", index)) for index, rule in enumerate(spec.script)]
     if spec.cassette is not None:
         body["cassette"], _ = report.included(spec.cassette, (*at, "cassette"))
     return body

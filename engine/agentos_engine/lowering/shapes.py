@@ -61,25 +61,41 @@ def _not_null(kind: types.Type) -> dict[str, Any]:
 
 
 def standalone(schema: Schema | None, defs: Schema) -> dict[str, Any] | None:
-    """`schema` with the definitions it needs of `defs` under its own ``$defs``, so it can travel without the rest."""
+    """`schema` with the definitions it needs of `defs` under its own ``$defs``, so it can travel without the rest.
+
+    A schema that is but a reference becomes what it refers to: those who read it need to see what it is.
+    """
     if schema is None:
         return None
-    if not defs:
-        return dict(schema)
+    schema = _root(schema, defs)
     needed: dict[str, Any] = {}
-    pending: list[Any] = [schema]
+    pending: list[Any] = [schema] if defs else []
     while pending:
         part = pending.pop()
         if isinstance(part, Mapping):
-            reference = part.get("$ref")
-            if isinstance(reference, str) and reference.startswith("#/$defs/"):
-                name = reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
-                if name in defs and name not in needed:
-                    needed[name] = defs[name]
-                    pending.append(defs[name])
+            name = _referred(part)
+            if name in defs and name not in needed:
+                needed[name] = defs[name]
+                pending.append(defs[name])
             pending += part.values()
         elif isinstance(part, list | tuple):
             pending += part
     if not needed:
         return dict(schema)
     return {**schema, "$defs": {**dict(sorted(needed.items())), **schema.get("$defs", {})}}
+
+
+def _referred(schema: Schema) -> str:
+    reference = schema.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#/$defs/"):
+        return ""
+    return reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
+
+
+def _root(schema: Schema, defs: Schema) -> Schema:
+    for _ in range(len(defs) + 1):
+        target = defs.get(_referred(schema))
+        if not isinstance(target, Mapping):
+            break
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema

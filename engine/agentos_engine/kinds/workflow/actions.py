@@ -38,14 +38,15 @@ class Unit:
 class Shape:
     """What is known of a step's action before any expression is checked: `part` of the body, output type, outcomes.
 
-    `wanted` is the callee's input schema where it has one, `callee` its name for messages. `idempotent` and `retry` are
-    about a connector's operation.
+    Outcomes in `raising` raise an error unless they are routed. `wanted` is the callee's input where that is declared,
+    `callee` its name for messages. `idempotent` and `retry` are about a connector's operation.
     """
 
     part: dict[str, Any] = field(default_factory=dict)
     output: types.Type = types.NULL
     outcomes: tuple[str, ...] = DONE
-    wanted: Mapping[str, Any] | None = None
+    raising: tuple[str, ...] = ()
+    wanted: types.Type | None = None
     callee: str | None = None
     idempotent: bool = False
     retry: Mapping[str, Any] | None = None
@@ -56,12 +57,8 @@ class Shape:
         return effect
 
 
-def shape(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
-    """The shape of the step's action; one that allows anything (and a diagnostic) if what it names is not there."""
-    return _SHAPES[step.type](unit, step, id_, at)
-
-
 def _unknown(step: Step) -> Shape:
+    """For a step whose callee is not there (which has been noted): anything goes."""
     written = step.next if isinstance(step.next, Mapping) else {}
     return Shape(output=types.DYN, outcomes=tuple(dict.fromkeys((*DONE, *written))))
 
@@ -87,7 +84,7 @@ def _agent(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
         return Shape(
             {"agent": None},
             types.from_schema(output) if output is not None else types.STRING,
-            wanted=shapes.standalone(step.agent.input, step.agent.defs),
+            wanted=types.from_schema(step.agent.input, step.agent.defs) if step.agent.input is not None else None,
             callee=f"the agent of {id_}",
         )
     return _callee(unit, step, "Agent", step.agent or "", (*at, "agent"))
@@ -104,9 +101,9 @@ def _callee(unit: Unit, step: Step, kind_: str, name: str, at: model.Location) -
     seen = linked.interface
     return Shape(
         {kind_.lower(): name, "effect": seen.get("effect", "destructive")},
-        types.from_schema(seen.get("output") or {}),
+        calls.type_of(linked, "output") or types.DYN,
         outcomes=tuple(seen.get("outcomes") or DONE),
-        wanted=seen.get("input"),
+        wanted=calls.type_of(linked, "input"),
         callee=str(linked.ref),
     )
 
@@ -127,8 +124,8 @@ def _connector(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
     }
     return Shape(
         part,
-        types.from_schema(seen.get("output") or {}),
-        wanted=seen.get("input"),
+        calls.type_of(connector, "operations", operation, "output") or types.DYN,
+        wanted=calls.type_of(connector, "operations", operation, "input"),
         callee=named,
         idempotent=bool(seen.get("idempotent")),
         retry=seen.get("retry"),
@@ -148,7 +145,7 @@ def _approve(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
         part["edit"] = edit
     if spec.expires is not None:
         part["expiresMs"] = literals.duration_ms(spec.expires)
-    return Shape(part, decision(types.DYN if edit is None else types.from_schema(edit)), _DECISIONS)
+    return Shape(part, decision(types.DYN if edit is None else types.from_schema(edit)), _DECISIONS, _DECISIONS[1:])
 
 
 def decision(value: types.Type) -> types.Type:
@@ -167,7 +164,7 @@ def _none(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
     return Shape(outcomes=())
 
 
-_SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
+SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
     "llm": _llm,
     "agent": _agent,
     "connector": _connector,
@@ -177,6 +174,7 @@ _SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
     "set": _set,
     "end": _none,
 }
+"""By action; each notes a diagnostic if what the step names is not there."""
 
 
 def finish(
@@ -204,4 +202,3 @@ def finish(
     elif step.end is not None:
         body["outcome"] = step.end
     return None
-

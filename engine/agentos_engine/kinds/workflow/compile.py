@@ -22,6 +22,15 @@ _EMPTY: Mapping[str, Any] = {"append": [], "extend": [], "union": [], "merge": {
 """What a field without a default begins with, by reducer; with the others it begins as null."""
 _STATUS = types.Type("string", enum=("pending", "done", "skipped", "failed"))
 _ITEM_ERROR = types.object_type({"index": types.INT, "error": scopes.ERROR}, name="item error")
+_RECORD: scopes.Scope = {
+    "status": _STATUS,
+    "outcome": types.nullable(types.STRING),
+    "error": types.nullable(scopes.ERROR),
+    "errors": types.list_of(_ITEM_ERROR),
+    "visits": types.INT,
+}
+"""``steps.x`` besides its output."""
+_NO_FIELDS = types.object_type({})
 
 
 def compile(manifest: model.Manifest, spec: WorkflowSpec, context: kind.Context) -> kind.Compiled:  # noqa: A001
@@ -57,9 +66,10 @@ class _Workflow:
         bodies: list[dict[str, Any]] = []
         for id_, step in spec.steps.items():
             at = (*SPEC, "steps", id_)
-            shape = known[id_] = actions.shape(self.unit, step, id_, at)
+            type_ = step.type
+            shape = known[id_] = actions.SHAPES[type_](self.unit, step, id_, at)
             self.outputs[id_] = _of_all_items(step.map, shape.output)
-            bodies.append(self._skeleton(step, id_, shape, below[id_], at))
+            bodies.append(self._skeleton(step, id_, type_, shape, below[id_], at))
         before, at_end = ways.before(ids[0], bodies)
         ended: list[types.Type] = []
         for id_, part in zip(ids, bodies, strict=True):
@@ -104,10 +114,10 @@ class _Workflow:
         return kind.Compiled(None if report.failed else artifact, interface, report.finish())
 
     def _skeleton(
-        self, step: Step, id_: str, shape: actions.Shape, below: str, at: model.Location
+        self, step: Step, id_: str, type_: str, shape: actions.Shape, below: str, at: model.Location
     ) -> dict[str, Any]:
         """All of a step's body that needs no expression checked; `when` stands in it for the data flow."""
-        body: dict[str, Any] = {"id": id_, "type": step.type}
+        body: dict[str, Any] = {"id": id_, "type": type_}
         described = self.report.plain(step.description, (*at, "description"))
         if described is not None:
             body["description"] = described
@@ -122,7 +132,7 @@ class _Workflow:
         if step.limits is not None:
             body["limits"] = _step_limits(step.limits)
         body["onError"] = routes.on_error(step)
-        body["next"] = routes.next_of(self.report, step, shape.outcomes, below, at)
+        body["next"] = routes.next_of(self.report, step.next, shape.outcomes, shape.raising, below, at)
         return body
 
     def _retry(self, step: Step, shape: actions.Shape, at: model.Location) -> Mapping[str, Any] | None:
@@ -156,8 +166,8 @@ class _Workflow:
         if step.with_ is not None:
             body["with"], given = report.value(step.with_, scope, (*at, "with"))
         if shape.callee is not None and shape.wanted is not None:
-            calls.arguments(report, given, shape.wanted, shape.callee, (*at, "with"), (*at, step.type))
-        better = actions.finish(self.unit, step, id_, body, scope, given or types.object_type({}), at)
+            calls.arguments(report, given, shape.wanted, shape.callee, (*at, "with"), (*at, body["type"]))
+        better = actions.finish(self.unit, step, id_, body, scope, given or _NO_FIELDS, at)
         if step.set is not None:
             output = better if better is not None else shape.output
             body["set"] = self._set(step.set, {**scope, "output": output}, (*at, "set"))
@@ -165,22 +175,15 @@ class _Workflow:
 
     def _scope(self, before: ways.Before) -> dict[str, types.Type]:
         ran = {id_: self._seen(id_, id_ in before.surely) for id_ in self.spec.steps if id_ in before.maybe}
-        return {**self.base, "steps": types.object_type(ran, name="steps")}
+        return {**self.base, "steps": types.object_type(ran, name="steps", required=())}
 
     def _seen(self, id_: str, surely: bool) -> types.Type:
         """``steps.x`` as another step sees it."""
         found = self.seen.get((id_, surely))
         if found is None:
             output = self.outputs[id_]
-            fields = {
-                "output": output if surely else types.nullable(output),
-                "status": _STATUS,
-                "outcome": types.nullable(types.STRING),
-                "error": types.nullable(scopes.ERROR),
-                "errors": types.list_of(_ITEM_ERROR),
-                "visits": types.INT,
-            }
-            found = self.seen[(id_, surely)] = types.object_type(fields, name=f"steps.{id_}")
+            fields = {**_RECORD, "output": output if surely else types.nullable(output)}
+            found = self.seen[(id_, surely)] = types.object_type(fields, name=f"steps.{id_}", required=())
         return found
 
     def _map(

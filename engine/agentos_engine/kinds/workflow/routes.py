@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from agentos_engine import model
 from agentos_engine.kinds.workflow.spec import Step
 from agentos_engine.lowering.report import Report
 
 END = "end"
-RAISING = ("rejected", "expired")
-"""Outcomes of `approve` that raise an error unless they are routed."""
 
 
 def following(ids: Sequence[str]) -> dict[str, str]:
@@ -19,29 +17,22 @@ def following(ids: Sequence[str]) -> dict[str, str]:
 
 
 def next_of(
-    report: Report, step: Step, outcomes: Sequence[str], below: str, at: model.Location
+    report: Report,
+    written: str | Mapping[str, str] | None,
+    outcomes: Sequence[str],
+    raising: Collection[str],
+    below: str,
+    at: model.Location,
 ) -> dict[str, str]:
-    """Target by outcome. `outcomes` are the action's, all normal ones before those that raise."""
-    written = step.next
+    """Target by outcome. `outcomes` are the action's; those in `raising` raise an error unless they are routed."""
     if isinstance(written, str):
-        return {outcome: written for outcome in outcomes if step.type != "approve" or outcome not in RAISING}
-    routed: Mapping[str, str] = written or {}
+        return {outcome: written for outcome in outcomes if outcome not in raising}
+    routed = written or {}
     for outcome in routed:
         if outcome not in outcomes:
-            report.add(
-                "UnknownOutcome",
-                (*at, "next", outcome),
-                f"this step has no outcome {outcome!r}",
-                f"It has {', '.join(outcomes)}.",
-                key=True,
-            )
-    targets = {}
-    for outcome in outcomes:
-        if outcome in routed:
-            targets[outcome] = routed[outcome]
-        elif step.type != "approve" or outcome not in RAISING:
-            targets[outcome] = below
-    return targets
+            message, hint = f"this step has no outcome {outcome!r}", f"It has {', '.join(outcomes)}."
+            report.add("UnknownOutcome", (*at, "next", outcome), message, hint, key=True)
+    return {outcome: routed.get(outcome, below) for outcome in outcomes if outcome in routed or outcome not in raising}
 
 
 def on_error(step: Step) -> dict[str, str]:
