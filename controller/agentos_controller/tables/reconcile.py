@@ -72,6 +72,7 @@ generation_item = sa.Table(
     optional("artifact_digest", Digest),
     optional("path", Text),
     optional("line", sa.Integer()),
+    optional("uses", Doc),  # what it was compiled against: {"Kind/name": digest}
     required("revision", Rev),
     sa.Index("ix_generation_item_tenant_id_to_seq", "tenant_id", "to_seq"),
     # One digest of a resource is live: close the old row, then open the new one.
