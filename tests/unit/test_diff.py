@@ -46,7 +46,10 @@ def test_a_prompt_shows_the_words_that_changed() -> None:
     (change,) = diff.diff(before, after)
     assert change.kind == "text"
     assert [segment for segment in change.segments if segment[0] != "="] == [
-        ("-", "one"), ("+", "two"), ("-", "line"), ("+", "lines"),
+        ("-", "one"),
+        ("+", "two"),
+        ("-", "line"),
+        ("+", "lines"),
     ]
     assert "[-one-]{+two+}" in str(change)
 
