@@ -53,7 +53,7 @@ class Operation(fields.Node):
     """What it does to the world; unknown is destructive."""
     request: Annotated[
         str,
-        Field(pattern=r"^(GET|HEAD|POST|PUT|PATCH|DELETE) /\S*$", max_length=2048, examples=["GET /orders/{order_id}"]),
+        Field(pattern=fields.REQUEST_PATTERN, max_length=2048, examples=["GET /orders/{order_id}"]),
     ]
     """Method and path; `{argument}` takes an argument, percent-encoded."""
     query: dict[str, Any] = Field(default_factory=dict)

@@ -8,10 +8,8 @@ from pydantic import Field
 
 from agentos_engine import fields, kind
 
-LabelKey = Annotated[
-    str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
-]
-LabelValue = Annotated[str, Field(pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+LabelKey = Annotated[str, Field(pattern=fields.LABEL_KEY_PATTERN)]
+LabelValue = Annotated[str, Field(pattern=fields.LABEL_VALUE_PATTERN)]
 
 
 class Applies(fields.Node):

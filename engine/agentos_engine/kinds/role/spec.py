@@ -8,7 +8,7 @@ from pydantic import Field
 
 from agentos_engine import fields, kind
 
-Member = Annotated[str, Field(pattern=r"^(user|key|group)/[^\s/][^\s]{0,253}$", examples=["user/ada@example.com"])]
+Member = Annotated[str, Field(pattern=fields.MEMBER_PATTERN, examples=["user/ada@example.com"])]
 
 
 class Grant(fields.Node):

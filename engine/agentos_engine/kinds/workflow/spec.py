@@ -17,7 +17,7 @@ Target = Annotated[str, Field(pattern=fields.ID_PATTERN)]
 ACTIONS = ("llm", "agent", "connector", "branch", "workflow", "approve", "end")
 """Actions by key; a step with only `set` is the eighth."""
 Reducer = Literal["replace", "append", "extend", "merge", "sum", "min", "max", "union"]
-Approver = Annotated[str, Field(pattern=r"^(user|role/[a-z]([-a-z0-9]{0,61}[a-z0-9])?|user/[^\s]{1,253})$")]
+Approver = Annotated[str, Field(pattern=fields.APPROVER_PATTERN)]
 
 
 class StateField(kind.Spec):

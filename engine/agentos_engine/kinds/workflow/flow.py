@@ -1,0 +1,122 @@
+"""How the steps of a workflow hang together: targets that exist, steps that are reached, cycles that end.
+
+One token walks the block, so this is plain reachability over the ways out of each step. What a callee alone knows (the
+outcomes of another workflow) is left to compiling; here its every outcome may fall through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agentos_engine import model, suggest, userschema
+from agentos_engine.kinds.workflow.spec import Step, WorkflowSpec
+
+END = "end"
+RESERVED = ("end", "continue", "break", "fail")
+_NOT_YET = {
+    "continue": "A block's `continue` comes with `loop`, which is not in this release.",
+    "break": "`break` comes with `loop`, which is not in this release.",
+    "fail": "`fail` stands under `onError` only.",
+}
+
+
+def targets(step: Step) -> Iterator[tuple[str, model.Location]]:
+    """Every target written, with its location inside the step; `continue` and `fail` of `onError` left out."""
+    for index, case in enumerate(step.branch or ()):
+        yield case.next, ("branch", index, "next")
+    if isinstance(step.next, str):
+        yield step.next, ("next",)
+    elif step.next is not None:
+        for outcome, target in step.next.items():
+            yield target, ("next", outcome)
+    errors: Mapping[str, str] = step.on_error if isinstance(step.on_error, dict) else {}
+    for class_, target in errors.items():
+        if target not in ("continue", "fail"):
+            yield target, ("onError", class_)
+    if isinstance(step.on_error, str) and step.on_error not in ("continue", "fail"):
+        yield step.on_error, ("onError",)
+
+
+def falls_through(step: Step) -> bool:
+    """Whether a token can leave the step without a target of its own."""
+    if step.type == "end":
+        return step.when is not None
+    if step.next is None:
+        return True
+    if isinstance(step.next, str):
+        return False
+    if step.type == "workflow":
+        return True
+    return (step.type if step.type == "approve" and step.map is None else "done") not in _normal(step.next)
+
+
+def _normal(routed: Mapping[str, str]) -> set[str]:
+    return {"approve" if outcome == "approved" else outcome for outcome in routed}
+
+
+def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
+    """Unknown targets; and where there are none, unreachable steps and endless cycles."""
+    ids = list(spec.steps)
+    wrong = False
+    for id_, step in spec.steps.items():
+        here = (*at, "steps", id_)
+        if id_ in RESERVED:
+            yield "InvalidValue", here, f"`{id_}` is a target's name, so no step can have it", "Rename the step."
+            wrong = True
+        for target, inside in targets(step):
+            if target != END and target not in spec.steps:
+                wrong = True
+                hint = _NOT_YET.get(target) or suggest.did_you_mean(
+                    target, [*ids, END], f"One of {suggest.one_of(ids)}."
+                )
+                yield "UnknownStep", (*here, *inside), f"there is no step {target!r}", hint
+    if not wrong:
+        yield from _ways(spec, ids, at)
+
+
+def _ways(spec: WorkflowSpec, ids: list[str], at: model.Location) -> Iterator[userschema.Found]:
+    ways: dict[str, list[str]] = {}
+    for index, (id_, step) in enumerate(spec.steps.items()):
+        ways[id_] = [target for target, _ in targets(step)]
+        if falls_through(step):
+            ways[id_].append(ids[index + 1] if index + 1 < len(ids) else END)
+        elif step.type == "end":
+            ways[id_].append(END)
+    if all(following in ways[id_] for id_, following in zip(ids, [*ids[1:], END], strict=True)):
+        return  # straight down: everything is reached and everything ends
+    reached = _closure(ids[:1], ways)
+    covered = set(reached)
+    for id_ in ids:
+        if id_ not in covered:
+            covered |= _closure([id_], ways)
+            yield "UnreachableStep", (*at, "steps", id_), f"no way leads to the step `{id_}`", _unreached(id_, ids)
+    back: dict[str, list[str]] = {}
+    for id_, following in ways.items():
+        for target in following:
+            back.setdefault(target, []).append(id_)
+    ending = _closure([END], back)
+    told: set[str] = set()
+    for id_ in ids:
+        if id_ in reached and id_ not in ending and id_ not in told:
+            circle = [other for other in ids if other in _closure([id_], ways)]
+            told.update(circle)
+            named = ", ".join(f"`{other}`" for other in circle)
+            message = f"from {named} no way leads to the end" if len(circle) > 1 else f"`{id_}` only leads to itself"
+            yield "EndlessCycle", (*at, "steps", id_), message, "Add a `branch` that leaves the cycle."
+
+
+def _closure(start: list[str], ways: Mapping[str, list[str]]) -> set[str]:
+    seen, waiting = set(start), list(start)
+    while waiting:
+        for target in ways.get(waiting.pop(), ()):
+            if target not in seen:
+                seen.add(target)
+                waiting.append(target)
+    return seen
+
+
+def _unreached(id_: str, ids: list[str]) -> str:
+    index = ids.index(id_)
+    before = f"`{ids[index - 1]}` above it always goes elsewhere: " if index else ""
+    text = f"{before}route to it with `next`, or delete it."
+    return text[0].upper() + text[1:]

@@ -1,0 +1,134 @@
+"""What a step may consist of: one action, and modifiers that apply to it.
+
+Also what a workflow's own words must fit: reducers and their types, fields that `set` writes, names of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import jsonschema_rs
+
+from agentos_engine import blockrules, blocks, model, suggest, userschema
+from agentos_engine.kinds.workflow.spec import ACTIONS, StateField, Step, WorkflowSpec
+
+_CALLS: Final = frozenset({"llm", "agent", "connector", "workflow"})
+_ALL: Final = frozenset({*ACTIONS, "set"})
+_APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
+    "with_": ("with", frozenset({"agent", "connector", "workflow"}), "Only what is called by name takes arguments."),
+    "set": ("set", _ALL - {"branch", "end"}, "Write it on the step before."),
+    "map": ("map", _ALL - {"branch", "end"}, "Map the step that does the work."),
+    "retry": ("retry", _CALLS, "Only calls are retried."),
+    "limits": ("limits", _CALLS, "Only calls use up limits; a person's time is bounded by `expires`."),
+    "next": ("next", _ALL - {"end"}, "An `end` step ends the workflow."),
+    "on_error": ("onError", _ALL - {"branch", "end"}, "Nothing is called here that could fail."),
+}
+_OUTCOMES: Final = {"approve": ("approved", "rejected", "expired")}
+_ROOTS: Final = frozenset(
+    {"input", "state", "steps", "output", "run", "thread", "tenant", "vars", "now", "event", "args", "call"}
+)
+_REDUCES: Final = {
+    "append": ("array",), "extend": ("array",), "union": ("array",), "merge": ("object",),
+    "sum": ("number", "integer"), "min": ("number", "integer", "string"), "max": ("number", "integer", "string"),
+}  # fmt: skip
+
+
+def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
+    """What is wrong with the steps, one by one, and with the workflow's schemas."""
+    yield from userschema.check_defs(spec.defs, (*at, "$defs"))
+    yield from blockrules.schemas(spec.input, (*at, "input"), spec.defs, root=True)
+    for name, field in spec.state.items():
+        yield from _state(field, (*at, "state", name), spec.defs)
+    for id_, step in spec.steps.items():
+        here = (*at, "steps", id_)
+        yield from _step(step, here)
+        yield from _insides(step, here, spec.defs)
+        for name in step.set or ():
+            if name not in spec.state:
+                hint = suggest.did_you_mean(name, spec.state, "Declare it under `spec.state`.")
+                yield "UnknownField", (*here, "set", name), f"the state has no field {name!r}", hint
+
+
+def _step(step: Step, at: model.Location) -> Iterator[userschema.Found]:
+    actions = step.actions
+    if len(actions) > 1:
+        both = " and ".join(f"`{action}`" for action in actions)
+        yield "InvalidStep", (*at, actions[1]), f"a step has one action, this one {both}", "Make them two steps."
+        return
+    if not actions and step.set is None:
+        hint = f"Write one of {suggest.one_of(ACTIONS)}, or `set`."
+        yield "InvalidStep", at, "this step does nothing", hint
+        return
+    type_ = step.type
+    for attribute, (key, allowed, hint) in _APPLIES.items():
+        if type_ not in allowed and getattr(step, attribute) is not None:
+            yield "InvalidStep", (*at, key), f"`{key}` does not apply to `{type_}`", hint
+    if isinstance(step.agent, blocks.AgentBlock) and step.agent.defs:
+        hint = "Put them under the workflow's `spec.$defs`."
+        yield "InvalidStep", (*at, "agent", "$defs"), "an agent in place has no `$defs` of its own", hint
+    if isinstance(step.next, dict):
+        yield from _outcomes(step, type_, (*at, "next"))
+
+
+def _outcomes(step: Step, type_: str, at: model.Location) -> Iterator[userschema.Found]:
+    """Outcomes routed that the action does not have; those of a workflow only the callee knows."""
+    assert isinstance(step.next, dict)
+    if type_ == "workflow" and step.map is None:
+        return
+    if type_ == "branch":
+        yield "InvalidStep", at, "a branch has no outcomes", "Write `next: step` for when no case holds."
+        return
+    known: tuple[str, ...] = ("done",) if step.map is not None else _OUTCOMES.get(type_, ("done",))
+    if type_ == "approve" and step.approve is not None and step.approve.expires is None:
+        known = tuple(outcome for outcome in known if outcome != "expired")
+    for outcome in step.next:
+        if outcome not in known:
+            hint = suggest.did_you_mean(outcome, known, f"It has {suggest.one_of(known)}.")
+            if outcome == "expired":
+                hint = "Give the approval an `expires`."
+            yield "UnknownOutcome", (*at, outcome), f"this step has no outcome {outcome!r}", hint
+
+
+def _insides(step: Step, at: model.Location, defs: Mapping[str, Any]) -> Iterator[userschema.Found]:
+    """Schemas, models and agents written inside a step."""
+    if step.llm is not None:
+        yield from blockrules.model_rules(step.llm.model, (*at, "llm", "model"))
+        yield from blockrules.schemas(step.llm.output, (*at, "llm", "output"), defs)
+    if isinstance(step.agent, blocks.AgentBlock):
+        yield from blockrules.agent_rules(step.agent, (*at, "agent"), defs)
+    if step.approve is not None:
+        yield from blockrules.schemas(step.approve.edit, (*at, "approve", "edit"), defs)
+    if step.map is not None:
+        for key, name in (("as", step.map.as_), ("at", step.map.at)):
+            if name in _ROOTS:
+                yield "InvalidValue", (*at, "map", key), f"`{name}` is already a name here", "Choose another."
+        if step.map.as_ == step.map.at:
+            yield (
+                "InvalidValue",
+                (*at, "map", "at"),
+                f"item and position are both called `{step.map.at}`",
+                "Rename one.",
+            )
+
+
+def _state(field: StateField, at: model.Location, defs: Mapping[str, Any]) -> Iterator[userschema.Found]:
+    """A field's schema, its default, and a reducer that fits its type."""
+    schema = field.value_schema
+    if "keep" in schema:
+        yield "UnknownKey", (*at, "keep"), "`keep` is not in this release", "State lives as long as its run."
+        return
+    wrong = list(blockrules.schemas(schema, at, defs))
+    yield from wrong
+    if wrong:
+        return
+    fits = _REDUCES.get(field.reduce)
+    type_ = schema.get("type")
+    if fits and isinstance(type_, str) and type_ not in fits:
+        hint = f"It wants the type {' or '.join(fits)}."
+        yield "InvalidValue", (*at, "reduce"), f"`{field.reduce}` does not fit the type {type_}", hint
+    if "default" in schema:
+        try:
+            userschema.validator(schema, defs).validate(schema["default"])
+        except jsonschema_rs.ValidationError as error:
+            yield "InvalidValue", (*at, "default"), f"the default does not fit the schema: {error.message[:120]}", None
