@@ -1,0 +1,54 @@
+"""Artifact bodies by digest, read from the tenant's own rows and kept while memory allows.
+
+An artifact never changes, so a cached body is never stale. Tenant and digest together are the key: what one tenant
+may run is no oracle for another.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+import zstandard
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agentos_controller import tables
+
+MAX_CACHED = 512
+_cache: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+
+
+class ArtifactMissing(LookupError):
+    """The tenant has no artifact with this digest."""
+
+
+def cached(tenant_id: str, digest: str) -> dict[str, Any] | None:
+    """The body, if it was read before. Not to be changed."""
+    body = _cache.get((tenant_id, digest))
+    if body is not None:
+        _cache.move_to_end((tenant_id, digest))
+    return body
+
+
+async def read(conn: AsyncConnection, tenant_id: str, digest: str) -> dict[str, Any]:
+    """The body of an artifact, plain JSON. Not to be changed.
+
+    Raises:
+        ArtifactMissing: the tenant has none with this digest.
+    """
+    body = cached(tenant_id, digest)
+    if body is None:
+        table = tables.artifact
+        found = await conn.execute(
+            sa.select(table.c.body).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+        )
+        packed = found.scalar_one_or_none()
+        if packed is None:
+            raise ArtifactMissing(digest)
+        body = orjson.loads(zstandard.ZstdDecompressor().decompress(packed))
+        _cache[tenant_id, digest] = body
+        while len(_cache) > MAX_CACHED:
+            _cache.popitem(last=False)
+    return body
