@@ -225,8 +225,8 @@ class _Bounded(httpx.AsyncBaseTransport):
         try:
             response = await transport.handle_async_request(request)
         except EgressDenied as denied:
-            denied.request = request
-            raise
+            # Anew: the connection pool has taken its cause away.
+            raise EgressDenied(denied.reason, str(denied), request)  # noqa: B904
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
             await response.aclose()
