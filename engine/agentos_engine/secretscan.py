@@ -37,23 +37,10 @@ _SHAPES: Final = tuple(
         ("a password in an address", ("://",), r"""\bhttps?://[^\s/:@"$]{1,256}:[^\s/@"$]{1,256}@"""),
     )
 )
-_SIGNS: Final = (
-    *(sign for _, signs, _ in _SHAPES for sign in signs if sign not in ("://", "sk-")),
-    " sk-",
-    '"sk-',
-)
-_KEYS: Final = (
-    "pass",
-    'pwd":',
-    'token":"',
-    'key":"',
-    '_secret":"',
-    "authorization",
-    "cookie",
-    "credential",
-    "://",
-    "headers",
-)
+_AFTER_UNDERSCORE: Final = re.compile("_[A-Za-z0-9_+/=-]{16}")
+_GATED: Final = (("A", ("AKIA", "ASIA", "AIza")), ("E", ("EAA",)), ("G", ("SG.",)), ("J", ("eyJ",)))
+_PLAIN: Final = ('"sk-', " sk-", "glpat-", "xox", "ya29.", "-----BEGIN", "://")
+_KEYS: Final = ("pass", 'pwd":', 'token":"', 'key":"', '_secret":"', "authorization", "cookie", "credential", "headers")
 _PASSWORD: Final = re.compile("(?:^|[_-])(?i:password|passwd|passphrase|pwd)$|[a-z](?:Password|Passphrase|Pwd)$")
 _TOKEN: Final = re.compile(
     r"(?i)(^|.*[_-])(api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth[_-]?key|(access|auth|refresh|bearer|"
@@ -68,15 +55,26 @@ _TOKEN_TEXT: Final = re.compile(r"[A-Za-z0-9+/=_.:~-]{12,}")
 
 def scan(manifest: model.Manifest, canonical: bytes) -> Iterator[model.Diagnostic]:
     """Every secret that stands in `manifest` as text; `canonical` is the JSON of its spec."""
-    text = canonical.decode()
-    if not any(sign in text for sign in _SIGNS):
-        lowered = text.lower()
-        if not any(sign in lowered for sign in _KEYS):
-            return
+    if not _suspicious(canonical.decode()):
+        return
     for location, text in _texts(manifest.spec, ("spec",)):
         what = _secret(location, text)
         if what:
             yield manifest.diagnostic("SecretLiteral", location, f"{what} stands here as text", _HINT)
+
+
+def _suspicious(text: str) -> bool:
+    """Whether a text has any sign of a secret: quick, and wrong on the side of yes."""
+    if _AFTER_UNDERSCORE.search(text):
+        return True
+    for sign in _PLAIN:
+        if sign in text:
+            return True
+    for letter, signs in _GATED:
+        if letter in text and any(sign in text for sign in signs):
+            return True
+    lowered = text.lower()
+    return any([sign in lowered for sign in _KEYS])
 
 
 def _texts(value: Any, at: model.Location) -> Iterator[tuple[model.Location, str]]:

@@ -22,19 +22,21 @@ _NOT_YET = {
 
 def targets(step: Step) -> Iterator[tuple[str, model.Location]]:
     """Every target written, with its location inside the step; `continue` and `fail` of `onError` left out."""
-    for index, case in enumerate(step.branch or ()):
-        yield case.next, ("branch", index, "next")
+    if step.branch is not None:
+        for index, case in enumerate(step.branch):
+            yield case.next, ("branch", index, "next")
     if isinstance(step.next, str):
         yield step.next, ("next",)
     elif step.next is not None:
         for outcome, target in step.next.items():
             yield target, ("next", outcome)
-    errors: Mapping[str, str] = step.on_error if isinstance(step.on_error, dict) else {}
-    for class_, target in errors.items():
-        if target not in ("continue", "fail"):
-            yield target, ("onError", class_)
-    if isinstance(step.on_error, str) and step.on_error not in ("continue", "fail"):
-        yield step.on_error, ("onError",)
+    if isinstance(step.on_error, str):
+        if step.on_error not in ("continue", "fail"):
+            yield step.on_error, ("onError",)
+    elif step.on_error is not None:
+        for class_, target in step.on_error.items():
+            if target not in ("continue", "fail"):
+                yield target, ("onError", class_)
 
 
 def falls_through(step: Step) -> bool:
@@ -57,33 +59,38 @@ def _normal(routed: Mapping[str, str]) -> set[str]:
 def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
     """Unknown targets; and where there are none, unreachable steps and endless cycles."""
     ids = list(spec.steps)
+    ways: dict[str, list[str]] = {}
     wrong = False
     for id_, step in spec.steps.items():
-        here = (*at, "steps", id_)
         if id_ in RESERVED:
-            yield "InvalidValue", here, f"`{id_}` is a target's name, so no step can have it", "Rename the step."
             wrong = True
+            message = f"`{id_}` is a target's name, so no step can have it"
+            yield "InvalidValue", (*at, "steps", id_), message, "Rename the step."
+        ways[id_] = following = []
         for target, inside in targets(step):
-            if target != END and target not in spec.steps:
+            following.append(target)
+            if target not in spec.steps and target != END:
                 wrong = True
                 hint = _NOT_YET.get(target) or suggest.did_you_mean(
                     target, [*ids, END], f"One of {suggest.one_of(ids)}."
                 )
-                yield "UnknownStep", (*here, *inside), f"there is no step {target!r}", hint
+                yield "UnknownStep", (*at, "steps", id_, *inside), f"there is no step {target!r}", hint
     if not wrong:
-        yield from _ways(spec, ids, at)
+        yield from _ways(spec, ids, ways, at)
 
 
-def _ways(spec: WorkflowSpec, ids: list[str], at: model.Location) -> Iterator[userschema.Found]:
-    ways: dict[str, list[str]] = {}
-    for index, (id_, step) in enumerate(spec.steps.items()):
-        ways[id_] = [target for target, _ in targets(step)]
+def _ways(
+    spec: WorkflowSpec, ids: list[str], ways: dict[str, list[str]], at: model.Location
+) -> Iterator[userschema.Found]:
+    straight = True
+    for (id_, step), below in zip(spec.steps.items(), [*ids[1:], END], strict=True):
         if falls_through(step):
-            ways[id_].append(ids[index + 1] if index + 1 < len(ids) else END)
+            ways[id_].append(below)
         elif step.type == "end":
             ways[id_].append(END)
-    if all(following in ways[id_] for id_, following in zip(ids, [*ids[1:], END], strict=True)):
-        return  # straight down: everything is reached and everything ends
+        straight = straight and below in ways[id_]
+    if straight:
+        return
     reached = _closure(ids[:1], ways)
     covered = set(reached)
     for id_ in ids:

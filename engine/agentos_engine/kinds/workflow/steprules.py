@@ -61,8 +61,11 @@ def _step(step: Step, at: model.Location) -> Iterator[userschema.Found]:
         yield "InvalidStep", at, "this step does nothing", hint
         return
     type_ = step.type
-    for attribute, (key, allowed, hint) in _APPLIES.items():
-        if type_ not in allowed and getattr(step, attribute) is not None:
+    for attribute in step.model_fields_set:
+        if attribute not in _APPLIES:
+            continue
+        key, allowed, hint = _APPLIES[attribute]
+        if type_ not in allowed:
             yield "InvalidStep", (*at, key), f"`{key}` does not apply to `{type_}`", hint
     if isinstance(step.agent, blocks.AgentBlock) and step.agent.defs:
         hint = "Put them under the workflow's `spec.$defs`."
