@@ -14,10 +14,14 @@ CURSOR = (paging.Id, str, int)
 _row = tables.diagnostic
 
 
-async def listed(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) -> shapes.Page[shapes.SourceDiagnostic]:
-    """One page of a tenant's diagnostics, by source, path and number."""
+async def listed(
+    conn: AsyncConnection, tenant_id: str, wanted: paging.Page, kind: str | None = None, name: str | None = None
+) -> shapes.Page[shapes.SourceDiagnostic]:
+    """One page of a tenant's diagnostics (of one resource, where named), by source, path and number."""
     order = (_row.c.source_id, _row.c.path, _row.c.number)
     query = _all().where(_row.c.tenant_id == tenant_id).order_by(*order).limit(wanted.fetch)
+    if kind is not None:
+        query = query.where(_row.c.kind == kind, _row.c.name == name)
     if wanted.after is not None:
         # Compared one by one: a tuple of mixed types does not bind a UUID rightly on every driver.
         source, path, number = wanted.after
@@ -36,12 +40,6 @@ async def listed(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) -> 
 async def of_source(conn: AsyncConnection, tenant_id: str, source_id: str) -> list[shapes.Diagnostic]:
     """All diagnostics of a source, by path and place."""
     query = _all().where(_row.c.tenant_id == tenant_id, _row.c.source_id == source_id)
-    return [_shape(row) for row in await conn.execute(query.order_by(_row.c.path, _row.c.number))]
-
-
-async def of_resource(conn: AsyncConnection, tenant_id: str, kind: str, name: str) -> list[shapes.Diagnostic]:
-    """All diagnostics of one resource, by path and place."""
-    query = _all().where(_row.c.tenant_id == tenant_id, _row.c.kind == kind, _row.c.name == name)
     return [_shape(row) for row in await conn.execute(query.order_by(_row.c.path, _row.c.number))]
 
 

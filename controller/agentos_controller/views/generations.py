@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,8 +13,11 @@ from agentos_engine.errors import Problem
 
 LISTING = "generations"
 ITEMS = "generationItems"
+HISTORY = "history"
 CURSOR = (int,)
 ITEM_CURSOR = (str, str)
+
+Action = Literal["created", "changed", "deleted"]
 
 _row = tables.generation
 _item = tables.generation_item
@@ -67,51 +72,56 @@ async def one(conn: AsyncConnection, tenant_id: str, seq: int, wanted: paging.Pa
 
 
 async def history(
-    conn: AsyncConnection, tenant_id: str, tenant: str, kind: str, name: str, limit: int
-) -> list[shapes.HistoryEntry]:
-    """What happened to one resource, newest first, at most `limit` entries.
+    conn: AsyncConnection, tenant_id: str, tenant: str, of: tuple[str, str], wanted: paging.Page
+) -> shapes.Page[shapes.HistoryEntry]:
+    """One page of what happened to the resource `of` (kind, name), newest first.
 
     Raises:
         Problem: NotFound, if it is not there and no kept generation had it.
     """
-    query = sa.select(_item).where(_item.c.tenant_id == tenant_id, _item.c.kind == kind, _item.c.name == name)
-    found = (await conn.execute(query.order_by(_item.c.from_seq.desc()).limit(limit))).all()
-    if not found:
-        await resources.one(conn, tenant_id, tenant, kind, name)
-        return []
+    mine = (_item.c.tenant_id == tenant_id, _item.c.kind == of[0], _item.c.name == of[1])
+    query = sa.select(_item).where(*mine).order_by(_item.c.from_seq.desc())
+    if wanted.after is not None:
+        query = query.where(_item.c.from_seq < wanted.after[0])
+    # A stretch gives at most two entries, and one more than shown is read: whether the oldest shown was created or
+    # changed depends on what stood before it.
+    found = (await conn.execute(query.limit(wanted.limit + 2))).all()
+    if not found and wanted.after is None:
+        await resources.one(conn, tenant_id, tenant, *of)
     begins = {item.from_seq for item in found}
-    ends = {item.to_seq for item in found}
+    ends = {item.to_seq for item in found if item.to_seq is not None}
     made = {
         row.seq: row
         for row in await conn.execute(
-            sa.select(_row).where(_row.c.tenant_id == tenant_id, _row.c.seq.in_(begins | (ends - {None})))
+            sa.select(_row).where(_row.c.tenant_id == tenant_id, _row.c.seq.in_(begins | ends))
         )
     }
     entries: list[shapes.HistoryEntry] = []
-    for position, item in enumerate(found):
+    for item in found[: wanted.limit + 1]:
         if item.to_seq is not None and item.to_seq not in begins:
-            entries.append(_entry(item, made.get(item.to_seq), item.to_seq, deleted=True))
-        first = item.from_seq not in ends
-        # The oldest of a full page may have had one before it that was not read.
-        cut_off = position == len(found) - 1 and len(found) == limit
-        entries.append(_entry(item, made.get(item.from_seq), item.from_seq, created=first and not cut_off))
-    return entries[:limit]
+            entries.append(_entry(item, made.get(item.to_seq), item.to_seq, "deleted"))
+        action: Action = "changed" if item.from_seq in ends else "created"
+        entries.append(_entry(item, made.get(item.from_seq), item.from_seq, action))
+    if wanted.after is not None:
+        # What ended the newest stretch of this page stood on the page before.
+        entries = [entry for entry in entries if entry["generation"] < int(wanted.after[0])]
+    shown, cursor = paging.cut(HISTORY, entries, wanted, lambda entry: (entry["generation"],))
+    return {"items": list(shown), "nextCursor": cursor}
 
 
-def _entry(
-    item: forms.Row, made: forms.Row | None, seq: int, *, created: bool = False, deleted: bool = False
-) -> shapes.HistoryEntry:
+def _entry(item: forms.Row, made: forms.Row | None, seq: int, action: Action) -> shapes.HistoryEntry:
+    gone = action == "deleted"
     return {
         "generation": seq,
-        "action": "deleted" if deleted else "created" if created else "changed",
-        "digest": None if deleted else item.digest,
-        "artifactDigest": None if deleted else item.artifact_digest,
+        "action": action,
+        "digest": None if gone else item.digest,
+        "artifactDigest": None if gone else item.artifact_digest,
         "revision": made.revision if made else item.revision,
-        "path": None if deleted else item.path,
-        "line": None if deleted else item.line,
-        "at": forms.time(made.applied_at if made else 0),
+        "path": None if gone else item.path,
+        "line": None if gone else item.line,
+        "at": forms.time(made.applied_at) if made else None,
         "actor": made.actor if made else None,
-        "live": item.to_seq is None and not deleted,
+        "live": item.to_seq is None,
     }
 
 

@@ -36,7 +36,8 @@ async def events(
 def _event_shape(row: forms.Row) -> shapes.Event:
     return {
         "id": row.id,
-        "object": f"{row.kind}/{row.name}",
+        "kind": row.kind,
+        "name": row.name,
         "type": row.type,
         "reason": row.reason,
         "message": row.message,

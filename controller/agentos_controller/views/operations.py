@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -84,7 +86,14 @@ async def plan(conn: AsyncConnection, plan_id: str, only: str | None) -> shapes.
 async def schedules(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) -> shapes.Page[shapes.ScheduleView]:
     """One page of a tenant's schedules by name, each with its last fires."""
     stored, fire = tables.schedule_state, tables.fire
-    query = sa.select(stored).where(stored.c.tenant_id == tenant_id).order_by(stored.c.name).limit(wanted.fetch)
+    body = sa.and_(tables.artifact.c.tenant_id == tenant_id, tables.artifact.c.digest == stored.c.artifact_digest)
+    query = (
+        sa.select(stored, tables.artifact.c.body)
+        .outerjoin_from(stored, tables.artifact, body)
+        .where(stored.c.tenant_id == tenant_id)
+        .order_by(stored.c.name)
+        .limit(wanted.fetch)
+    )
     if wanted.after is not None:
         query = query.where(stored.c.name > wanted.after[0])
     rows, cursor = paging.cut(SCHEDULES, (await conn.execute(query)).all(), wanted, lambda row: (row.name,))
@@ -102,19 +111,25 @@ async def schedules(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) 
                 "latenessSeconds": row.lateness / 1_000_000,
             }
         )
-    items: list[shapes.ScheduleView] = [
-        {
-            "name": row.name,
-            "artifactDigest": row.artifact_digest,
-            "lastTick": forms.time(row.last_tick),
-            "nextTick": forms.time(row.next_tick),
-            "suspended": row.suspended,
-            "misses": row.misses,
-            "fires": recent[row.name],
-        }
-        for row in rows
-    ]
-    return {"items": items, "nextCursor": cursor}
+    return {"items": [_schedule_shape(row, recent[row.name]) for row in rows], "nextCursor": cursor}
+
+
+def _schedule_shape(row: forms.Row, fires: list[shapes.Fire]) -> shapes.ScheduleView:
+    body = blobs.unpack(row.body) if row.body else {}
+    every = body.get("everyMs")
+    return {
+        "name": row.name,
+        "artifactDigest": row.artifact_digest,
+        "cron": body.get("cron"),
+        "everySeconds": None if every is None else every / 1000,
+        "at": body.get("at"),
+        "timezone": body.get("timezone"),
+        "lastTick": forms.time(row.last_tick),
+        "nextTick": forms.time(row.next_tick),
+        "suspended": row.suspended,
+        "misses": row.misses,
+        "fires": fires,
+    }
 
 
 async def keys(conn: AsyncConnection, only: str | None, wanted: paging.Page) -> shapes.Page[shapes.KeyView]:
@@ -166,33 +181,40 @@ def _key_shape(row: forms.Row) -> shapes.KeyView:
     }
 
 
-async def secrets(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) -> shapes.Page[shapes.SecretView]:
-    """One page of the secrets in the encrypted table by name, each in its current version."""
-    stored = tables.secret
-    newest = (
-        sa.select(stored.c.name, sa.func.max(stored.c.version).label("version"))
-        .where(stored.c.tenant_id == tenant_id, stored.c.retired_at.is_(None))
-        .group_by(stored.c.name)
-        .subquery()
-    )
-    query = (
-        sa.select(stored.c.name, stored.c.version, stored.c.created_by, stored.c.created_at)
-        .join_from(stored, newest, sa.and_(stored.c.name == newest.c.name, stored.c.version == newest.c.version))
-        .where(stored.c.tenant_id == tenant_id)
-        .order_by(stored.c.name)
-        .limit(wanted.fetch)
-    )
-    if wanted.after is not None:
-        query = query.where(stored.c.name > wanted.after[0])
-    rows, cursor = paging.cut(SECRETS, (await conn.execute(query)).all(), wanted, lambda row: (row.name,))
+async def key_tenant(conn: AsyncConnection, key_id: str) -> str | None:
+    """Id of the tenant a key is bound to."""
+    found: str | None = await conn.scalar(sa.select(tables.api_key.c.tenant_id).where(tables.api_key.c.id == key_id))
+    return found
+
+
+class SecretFacts(Protocol):
+    """What a provider may tell of a secret."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def created_by(self) -> str | None: ...
+    @property
+    def created_at(self) -> int | None: ...
+
+
+def secrets(found: Sequence[SecretFacts], wanted: paging.Page) -> shapes.Page[shapes.SecretView]:
+    """One page of secrets, given in order of their names."""
+    later = [secret for secret in found if wanted.after is None or secret.name > str(wanted.after[0])]
+    shown, cursor = paging.cut(SECRETS, later, wanted, lambda secret: (secret.name,))
     items: list[shapes.SecretView] = [
         {
-            "name": row.name,
-            "version": row.version,
-            "createdBy": row.created_by,
-            "createdAt": forms.time(row.created_at),
+            "name": secret.name,
+            "provider": secret.provider,
+            "version": secret.version,
+            "createdBy": secret.created_by,
+            "createdAt": forms.time(secret.created_at),
         }
-        for row in rows
+        for secret in shown
     ]
     return {"items": items, "nextCursor": cursor}
 

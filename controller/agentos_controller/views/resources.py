@@ -18,7 +18,11 @@ from agentos_engine import conditions
 from agentos_engine.errors import Problem
 
 LISTING = "resources"
+DEPENDENTS = "dependents"
 CURSOR = (str, str)
+READY = "Ready"
+NOT = "not True"
+"""As a wanted status of Ready: False or Unknown."""
 SCAN = 2_000
 """Rows looked at per page where a filter has to open the conditions."""
 _STATUSES = ("True", "False", "Unknown")
@@ -65,19 +69,21 @@ class Filter:
     conditions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, kind: str | None, labels: Sequence[str], conditions_: Sequence[str]) -> Filter:
-        """A filter from the query ``kind=Agent&label=team=growth&condition=Ready=False``.
+    def parse(
+        cls, kind: str | None, labels: Sequence[str], conditions_: Sequence[str], ready: bool | None = None
+    ) -> Filter:
+        """A filter from the query ``kind=Agent&label=team=growth&condition=Stalled=True&ready=false``.
 
         Raises:
             Problem: InvalidRequest, naming the parameter.
         """
         pairs = {}
-        for label in labels:
+        for label in ",".join(labels).split(",") if labels else ():
             key, equals, value = label.partition("=")
             if not key or not equals:
                 raise _invalid("label", f"{label[:80]!r} is not `key=value`")
             pairs[key] = value
-        wanted = {}
+        wanted = {} if ready is None else {READY: "True" if ready else NOT}
         for condition in conditions_:
             type_, equals, status = condition.partition("=")
             if type_ not in _TYPES:
@@ -115,8 +121,8 @@ async def listed(
             ),
         )
     inside = dict(chosen.conditions)
-    if (ready := inside.pop("Ready", None)) is not None:
-        query = query.where(_row.c.ready == ready)
+    if (ready := inside.pop(READY, None)) is not None:
+        query = query.where(_row.c.ready != "True" if ready == NOT else _row.c.ready == ready)
     if any(status != _when_ready(type_) for type_, status in inside.items()):
         # A resource that is Ready has every other condition at its good value.
         query = query.where(_row.c.ready != "True")
@@ -237,44 +243,54 @@ async def artifact(conn: AsyncConnection, tenant_id: str, tenant: str, kind: str
 
 
 async def dependents(
-    conn: AsyncConnection, tenant_id: str, tenant: str, kind: str, name: str
+    conn: AsyncConnection, tenant_id: str, tenant: str, of: tuple[str, str], wanted: paging.Page
 ) -> shapes.Page[shapes.Dependent]:
-    """Who needs a resource, directly or through others, by kind and name. It need not exist: waiters count too."""
+    """One page of who needs the resource `of` (kind, name), directly or through others, by kind and name.
+
+    Raises:
+        Problem: NotFound, if there is neither the resource nor anybody who waits for it.
+    """
     edge = tables.dependency
-    first = sa.select(edge.c.from_kind, edge.c.from_name).where(
-        edge.c.tenant_id == tenant_id, edge.c.to_kind == kind, edge.c.to_name == name
+    direct = sa.literal(1).label("depth")
+    reach = (
+        sa.select(edge.c.from_kind, edge.c.from_name, direct)
+        .where(edge.c.tenant_id == tenant_id, edge.c.to_kind == of[0], edge.c.to_name == of[1])
+        .cte("reach", recursive=True)
     )
-    reach = first.cte("reach", recursive=True)
+    # Deeper is only told from direct, so the walk ends however the edges lie.
     reach = reach.union(
-        sa.select(edge.c.from_kind, edge.c.from_name).join_from(
+        sa.select(edge.c.from_kind, edge.c.from_name, sa.literal(2)).join_from(
             edge,
             reach,
             sa.and_(
-                edge.c.tenant_id == tenant_id, edge.c.to_kind == reach.c.from_kind, edge.c.to_name == reach.c.from_name
+                edge.c.tenant_id == tenant_id,
+                edge.c.to_kind == reach.c.from_kind,
+                edge.c.to_name == reach.c.from_name,
             ),
         )
     )
     query = (
-        sa.select(_row.c.kind, _row.c.name, _row.c.ready, _row.c.reason)
+        sa.select(_row.c.kind, _row.c.name, _row.c.ready, _row.c.reason, sa.func.min(reach.c.depth).label("depth"))
         .join_from(
             reach,
             _row,
             sa.and_(_row.c.tenant_id == tenant_id, _row.c.kind == reach.c.from_kind, _row.c.name == reach.c.from_name),
         )
+        .group_by(_row.c.kind, _row.c.name, _row.c.ready, _row.c.reason)
         .order_by(_row.c.kind, _row.c.name)
     )
-    rows = (await conn.execute(query)).all()
-    direct = {tuple(row) for row in (await conn.execute(first)).all()}
-    if not rows:
-        await one(conn, tenant_id, tenant, kind, name)
+    found = await _after(conn, query, wanted.after, wanted.fetch)
+    if not found and wanted.after is None:
+        await one(conn, tenant_id, tenant, *of)
+    rows, cursor = paging.cut(DEPENDENTS, found, wanted, lambda row: (row.kind, row.name))
     items: list[shapes.Dependent] = [
         {
             "kind": row.kind,
             "name": row.name,
             "ready": row.ready == "True",
             "reason": row.reason or "",
-            "direct": (row.kind, row.name) in direct,
+            "direct": row.depth == 1,
         }
         for row in rows
     ]
-    return {"items": items, "nextCursor": None}
+    return {"items": items, "nextCursor": cursor}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,8 +15,10 @@ from agentos_engine.errors import Problem
 
 RUNS = "runs"
 STEPS = "steps"
+EVENTS = "runEvents"
 APPROVALS = "approvals"
 CURSOR = (paging.Id,)
+EVENT_CURSOR = (int,)
 STEP_CURSOR = (int, str, int)
 
 _run = tables.run
@@ -132,19 +135,19 @@ async def steps(conn: AsyncConnection, run_id: str, wanted: paging.Page) -> shap
     return {"items": items, "nextCursor": cursor}
 
 
-async def events(conn: AsyncConnection, run_id: str, after: int, limit: int) -> list[shapes.RunEvent]:
-    """The events of a run after number `after`. The caller has checked whose run it is."""
-    query = sa.select(_event).where(_event.c.run_id == run_id, _event.c.seq > after).order_by(_event.c.seq).limit(limit)
-    return [
-        {
-            "sequence": row.seq,
-            "type": row.type,
-            "step": row.step_path,
-            "data": row.data or {},
-            "at": forms.time(row.at),
-        }
-        for row in await conn.execute(query)
-    ]
+async def events(conn: AsyncConnection, run_id: str, after: int, wanted: paging.Page) -> shapes.Page[shapes.RunEvent]:
+    """One page of the events of a run later than number `after`. The caller has checked whose run it is."""
+    start = max(after, int(wanted.after[0])) if wanted.after else after
+    query = sa.select(_event).where(_event.c.run_id == run_id, _event.c.seq > start).order_by(_event.c.seq)
+    found = (await conn.execute(query.limit(wanted.fetch))).all()
+    rows, cursor = paging.cut(EVENTS, found, wanted, lambda row: (row.seq,))
+    items = [event_shape(row.seq, row.type, row.step_path, row.data, row.at) for row in rows]
+    return {"items": items, "nextCursor": cursor}
+
+
+def event_shape(seq: int, type_: str, step: str | None, data: Any, at: int) -> shapes.RunEvent:
+    """One event of a run as JSON."""
+    return {"sequence": seq, "type": type_, "step": step, "data": data or {}, "at": forms.time(at)}
 
 
 async def approvals(
@@ -191,7 +194,7 @@ def _approval_shape(row: forms.Row, tenant: str) -> shapes.Approval:
         "show": row.show,
         "edit": row.edit,
         "quorum": row.quorum,
-        "votes": list(row.votes or ()),
+        "votes": [_vote(vote) for vote in row.votes or ()],
         "state": row.state,
         "answer": row.answer,
         "comment": row.comment,
@@ -199,4 +202,13 @@ def _approval_shape(row: forms.Row, tenant: str) -> shapes.Approval:
         "decidedAt": forms.time(row.decided_at),
         "createdAt": forms.time(row.created_at),
         "expiresAt": forms.time(row.expires_at),
+    }
+
+
+def _vote(stored: Mapping[str, Any]) -> shapes.Vote:
+    return {
+        "by": stored["by"],
+        "subject": stored["subject"],
+        "decision": stored["decision"],
+        "at": forms.time(stored["at"]),
     }

@@ -157,7 +157,7 @@ class HistoryEntry(TypedDict):
     revision: str | None
     path: str | None
     line: int | None
-    at: str
+    at: str | None
     actor: str | None
     live: bool
 
@@ -178,8 +178,8 @@ class GenerationItem(TypedDict):
     name: str
     digest: str
     artifactDigest: str | None
-    path: str
-    line: int
+    path: str | None
+    line: int | None
     revision: str | None
 
 
@@ -190,7 +190,8 @@ class GenerationDetail(Generation):
 
 class Event(TypedDict):
     id: str
-    object: str
+    kind: str
+    name: str
     type: str
     reason: str
     message: str
@@ -226,10 +227,6 @@ class Command(TypedDict):
     createdAt: str
     startedAt: str | None
     doneAt: str | None
-
-
-class CommandAnswer(TypedDict):
-    command: Command
 
 
 class Plan(TypedDict):
@@ -304,6 +301,13 @@ class RunEvent(TypedDict):
     at: str
 
 
+class Vote(TypedDict):
+    by: str
+    subject: str
+    decision: str
+    at: str
+
+
 class Approval(TypedDict):
     id: str
     tenant: str
@@ -314,7 +318,7 @@ class Approval(TypedDict):
     edit: dict[str, Any] | None
     """The JSON Schema of the value an approver may change; None: nothing."""
     quorum: int
-    votes: list[Any]
+    votes: list[Vote]
     state: str
     answer: Any
     comment: str | None
@@ -334,6 +338,10 @@ class Fire(TypedDict):
 class ScheduleView(TypedDict):
     name: str
     artifactDigest: str
+    cron: str | None
+    everySeconds: float | None
+    at: str | None
+    timezone: str | None
     lastTick: str | None
     nextTick: str | None
     suspended: bool
@@ -363,9 +371,15 @@ class NewKey(KeyView):
 
 class SecretView(TypedDict):
     name: str
-    version: int
+    provider: str
+    version: int | None
     createdBy: str | None
-    createdAt: str
+    createdAt: str | None
+
+
+class Health(TypedDict):
+    ok: bool
+    checks: dict[str, dict[str, Any]]
 
 
 class AuditEntry(TypedDict):

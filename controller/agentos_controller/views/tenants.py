@@ -15,6 +15,7 @@ from agentos_engine.errors import Problem
 
 TENANTS = "tenants"
 SOURCES = "sources"
+REVISIONS = "revisions"
 TENANT_CURSOR = (str,)
 SOURCE_CURSOR = (paging.Id,)
 
@@ -121,8 +122,10 @@ async def source(conn: AsyncConnection, source_id: str, only: str | None) -> sha
     return {**_source_shape(row), "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id)}
 
 
-async def revisions(conn: AsyncConnection, source_id: str, only: str | None, limit: int) -> list[shapes.SourceRevision]:
-    """The revisions of a source that made generations, newest first, at most `limit`.
+async def revisions(
+    conn: AsyncConnection, source_id: str, only: str | None, wanted: paging.Page
+) -> shapes.Page[shapes.SourceRevision]:
+    """One page of the revisions of a source that brought generations, newest first.
 
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
@@ -130,16 +133,20 @@ async def revisions(conn: AsyncConnection, source_id: str, only: str | None, lim
     row = await _source_row(conn, source_id, only)
     made = tables.generation
     query = sa.select(made).where(made.c.tenant_id == row.tenant_id, made.c.source_id == source_id)
-    found = await conn.execute(query.order_by(made.c.seq.desc()).limit(limit))
-    return [
+    if wanted.after is not None:
+        query = query.where(made.c.seq < wanted.after[0])
+    found = (await conn.execute(query.order_by(made.c.seq.desc()).limit(wanted.fetch))).all()
+    rows, cursor = paging.cut(REVISIONS, found, wanted, lambda each: (each.seq,))
+    items: list[shapes.SourceRevision] = [
         {
             "revision": each.revision,
             "generation": each.seq,
             "state": each.state,
             "appliedAt": forms.time(each.applied_at),
         }
-        for each in found
+        for each in rows
     ]
+    return {"items": items, "nextCursor": cursor}
 
 
 async def _source_row(conn: AsyncConnection, source_id: str, only: str | None) -> forms.Row:

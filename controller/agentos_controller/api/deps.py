@@ -1,0 +1,207 @@
+"""The one authorizer. Every route declares what it needs by one of its instances, or is in `PUBLIC`.
+
+`Needs` resolves key, permission and tenant in that order of secrecy: a key of one tenant learns nothing of another,
+not even that it exists, so a foreign tenant answers as a missing one (404) before any permission is looked at.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator
+
+from agentos_controller import keys
+from agentos_controller.api import parts
+from agentos_controller.views import forms, paging, tenants
+from agentos_engine.errors import Problem
+
+Permission = Literal["read", "run", "operate", "admin"]
+Scope = Literal["tenant", "own"]
+"""``tenant``: the tenant in the path. ``own``: everything for a key of the platform, else only the key's own tenant."""
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/v1/openapi.json"})
+"""Paths that need no key: they say nothing of any tenant."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls, and on what: `tenant` is the row of the tenant in the path, `only` limits lists to one tenant."""
+
+    principal: keys.Principal
+    parts: parts.Parts
+    tenant: forms.Row | None
+    only: str | None
+
+    @property
+    def actor(self) -> str:
+        """How the trail names the caller."""
+        return self.principal.subject
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCall(Call):
+    """A call on the tenant in the path."""
+
+    tenant: forms.Row
+
+    @property
+    def tenant_id(self) -> str:
+        return str(self.tenant.id)
+
+    @property
+    def tenant_name(self) -> str:
+        return str(self.tenant.name)
+
+
+class Needs:
+    """What a route needs of its caller, as a dependency that gives the `Call`."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission: Permission = permission
+
+    scope: Scope = "own"
+
+    async def principal(self, request: Request) -> keys.Principal:
+        found: keys.Principal | None = None
+        if (text := _presented(request)) is not None:
+            found = await parts_of(request).keys.authenticate(text)
+        if found is None:
+            raise Problem("Unauthenticated", "no valid API key was sent")
+        return found
+
+    def permit(self, principal: keys.Principal) -> None:
+        if not principal.may(self.permission):
+            raise Problem("Forbidden", f"this key lacks the permission `{self.permission}`", permission=self.permission)
+
+
+class OfOwn(Needs):
+    """For routes outside of `/v1/tenants/{tenant}`."""
+
+    async def __call__(self, request: Request) -> Call:
+        _known_parameters(request)
+        principal = await self.principal(request)
+        self.permit(principal)
+        return Call(principal, parts_of(request), None, principal.tenant_id)
+
+
+class OfTenant(Needs):
+    """For routes under `/v1/tenants/{tenant}`."""
+
+    scope: Scope = "tenant"
+
+    async def __call__(
+        self, request: Request, tenant: Annotated[str, Path(description="Name of the tenant")]
+    ) -> TenantCall:
+        _known_parameters(request)
+        principal = await self.principal(request)
+        parts_ = parts_of(request)
+        async with parts_.database.read() as conn:
+            row = await tenants.named(conn, tenant)
+        if row is None or principal.tenant_id not in (None, row.id):
+            raise Problem("NotFound", f"there is no tenant {tenant[:80]}")
+        self.permit(principal)
+        return TenantCall(principal, parts_, row, str(row.id))
+
+
+def _presented(request: Request) -> str | None:
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, credentials = authorization.partition(" ")
+        return credentials.strip() if scheme.lower() == "bearer" else None
+    return request.headers.get("x-api-key")
+
+
+def parts_of(request: Request) -> parts.Parts:
+    """What this application is made of."""
+    found = request.app.state.parts
+    assert isinstance(found, parts.Parts)
+    return found
+
+
+def _known_parameters(request: Request) -> None:
+    """A misspelt filter must not silently show everything."""
+    route = request.scope.get("route")
+    given = request.query_params.keys()
+    if not given or not isinstance(route, APIRoute):
+        return
+    known = _parameters(route)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; it takes {', '.join(sorted(known)) or 'none'}"
+            message = "is no parameter of this route" + hint
+            errors = [{"in": "query", "path": name[:80], "message": message}]
+            raise Problem("InvalidRequest", f"query {name[:80]}: {message}", errors=errors)
+
+
+def _parameters(route: APIRoute) -> frozenset[str]:
+    found: frozenset[str] | None = getattr(route, "known_parameters", None)
+    if found is None:
+        names: set[str] = set()
+        waiting = [route.dependant]
+        while waiting:
+            dependant = waiting.pop()
+            names.update(param.alias for param in dependant.query_params)
+            waiting.extend(dependant.dependencies)
+        found = frozenset(names)
+        route.known_parameters = found  # type: ignore[attr-defined]
+    return found
+
+
+def _identity(value: str) -> str:
+    if not _UUID.fullmatch(value):
+        raise Problem("NotFound", f"{value[:80]!r} is no id")
+    return value.lower()
+
+
+def _kind(value: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Za-z]{0,62}", value):
+        raise Problem("NotFound", f"{value[:80]!r} is no kind")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", value):
+        raise Problem("NotFound", f"{value[:80]!r} is no name")
+    return value
+
+
+def _whole(value: int) -> int:
+    return min(value, paging.MAX_LIMIT)
+
+
+Id = Annotated[str, AfterValidator(_identity), Path(json_schema_extra={"format": "uuid"})]
+Kind = Annotated[str, AfterValidator(_kind), Path(description="Kind, as in the manifest", examples=["Workflow"])]
+Name = Annotated[str, AfterValidator(_name), Path(description="Name of the resource")]
+Limit = Annotated[
+    int,
+    Query(ge=1, description=f"Items of a page; more than {paging.MAX_LIMIT} gives {paging.MAX_LIMIT}"),
+    AfterValidator(_whole),
+]
+Cursor = Annotated[str | None, Query(max_length=2048, description="`nextCursor` of the page before")]
+
+Read = Annotated[Call, Depends(OfOwn("read"))]
+Operate = Annotated[Call, Depends(OfOwn("operate"))]
+Admin = Annotated[Call, Depends(OfOwn("admin"))]
+TenantRead = Annotated[TenantCall, Depends(OfTenant("read"))]
+TenantRun = Annotated[TenantCall, Depends(OfTenant("run"))]
+TenantOperate = Annotated[TenantCall, Depends(OfTenant("operate"))]
+TenantAdmin = Annotated[TenantCall, Depends(OfTenant("admin"))]
+
+
+def needs_of(route: APIRoute) -> list[Needs]:
+    """The declarations of a route: one, or none for a public one."""
+    calls: list[object] = [each.call for each in route.dependant.dependencies]
+    return [call for call in calls if isinstance(call, Needs)]
+
+
+def etag_of(value: Any) -> str:
+    """The ETag of a tenant: its live generation."""
+    return str(value or 0)

@@ -1,0 +1,106 @@
+"""Resources of a tenant, each from all sides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from starlette.responses import Response
+
+from agentos_controller.api import answers, deps, routing
+from agentos_controller.views import diagnostics, generations, happenings, paging, resources
+
+router = routing.router("resources", "/v1/tenants/{tenant}/resources")
+
+Listed = Annotated[str, Query(max_length=512)]
+
+
+@router.get("", **answers.answers("Page[ResourceSummary]", "Resources by kind and name"))
+async def list_resources(
+    call: deps.TenantRead,
+    kind: Annotated[str | None, Query(max_length=63, description="Only this kind")] = None,
+    label: Annotated[list[Listed], Query(description="`key=value`; all of several have to fit")] = [],  # noqa: B006
+    condition: Annotated[list[Listed], Query(description="`Type=Status`, e.g. `Stalled=True`")] = [],  # noqa: B006
+    ready: Annotated[
+        Literal["true", "false"] | None, Query(description="Only those that are Ready, or are not")
+    ] = None,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List the resources of a tenant."""
+    chosen = resources.Filter.parse(kind, label, condition, None if ready is None else ready == "true")
+    page = paging.page(resources.LISTING, limit, cursor, resources.CURSOR)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await resources.listed(conn, call.tenant_id, call.tenant_name, chosen, page))
+
+
+@router.get("/{kind}/{name}", **answers.answers("Resource", "The resource"))
+async def get_resource(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
+    """Show a resource with its conditions and what others may know of it."""
+    async with call.parts.database.read() as conn:
+        shown = await resources.one(conn, call.tenant_id, call.tenant_name, kind, name)
+    return answers.tagged(request, shown, resources.version(shown))
+
+
+@router.get("/{kind}/{name}/artifact", **answers.answers("ArtifactView", "What was compiled from it and serves"))
+async def get_artifact(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
+    """Show the artifact a resource serves."""
+    async with call.parts.database.read() as conn:
+        shown = await resources.artifact(conn, call.tenant_id, call.tenant_name, kind, name)
+    return answers.tagged(request, shown, shown["digest"])
+
+
+@router.get("/{kind}/{name}/dependents", **answers.answers("Page[Dependent]", "Who needs it"))
+async def list_dependents(
+    call: deps.TenantRead,
+    kind: deps.Kind,
+    name: deps.Name,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List who needs a resource, directly or through others."""
+    page = paging.page(resources.DEPENDENTS, limit, cursor, resources.CURSOR)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await resources.dependents(conn, call.tenant_id, call.tenant_name, (kind, name), page))
+
+
+@router.get("/{kind}/{name}/history", **answers.answers("Page[HistoryEntry]", "Its versions, newest first"))
+async def list_history(
+    call: deps.TenantRead,
+    kind: deps.Kind,
+    name: deps.Name,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List what happened to a resource, generation by generation."""
+    page = paging.page(generations.HISTORY, limit, cursor, generations.CURSOR)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await generations.history(conn, call.tenant_id, call.tenant_name, (kind, name), page))
+
+
+@router.get("/{kind}/{name}/events", **answers.answers("Page[Event]", "Its events, newest first"))
+async def list_resource_events(
+    call: deps.TenantRead,
+    kind: deps.Kind,
+    name: deps.Name,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List the events of a resource; they stay when it is gone."""
+    page = paging.page(happenings.EVENTS, limit, cursor, happenings.CURSOR)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await happenings.events(conn, call.tenant_id, page, kind, name))
+
+
+@router.get("/{kind}/{name}/diagnostics", **answers.answers("Page[SourceDiagnostic]", "What is wrong in its manifest"))
+async def list_resource_diagnostics(
+    call: deps.TenantRead,
+    kind: deps.Kind,
+    name: deps.Name,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List what is wrong in the manifest of a resource."""
+    page = paging.page(diagnostics.LISTING, limit, cursor, diagnostics.CURSOR)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await diagnostics.listed(conn, call.tenant_id, page, kind, name))
