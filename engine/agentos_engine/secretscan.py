@@ -74,7 +74,7 @@ def _suspicious(text: str) -> bool:
         if letter in text and any(sign in text for sign in signs):
             return True
     lowered = text.lower()
-    return any([sign in lowered for sign in _KEYS])
+    return any(sign in lowered for sign in _KEYS)
 
 
 def _texts(value: Any, at: model.Location) -> Iterator[tuple[model.Location, str]]:

@@ -6,7 +6,6 @@ instead of the failures of nine alternatives.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -134,15 +133,18 @@ class Step(fields.Node):
     retry: fields.Retry | None = None
     limits: StepLimits | None = None
 
-    @cached_property
+    @property
     def actions(self) -> tuple[str, ...]:
         """The actions written, in the order of `ACTIONS`; exactly one, or none beside `set`, is right."""
-        return tuple(action for action in ACTIONS if getattr(self, action) is not None)
+        return tuple([action for action in ACTIONS if getattr(self, action) is not None])
 
-    @cached_property
+    @property
     def type(self) -> str:
         """The action, ``set`` for a step that only writes."""
-        return next(iter(self.actions), "set")
+        for action in ACTIONS:
+            if getattr(self, action) is not None:
+                return action
+        return "set"
 
 
 class WorkflowLimits(fields.Node):
