@@ -110,7 +110,7 @@ def _check_path(report: Report, spec: Operation, input_type: types.Type, at: mod
             continue
         close = difflib.get_close_matches(name, declared, 1)
         hint = f"Did you mean {close[0]!r}?" if close else "Declare it in the operation's input."
-        report.add("UnknownField", at, f"the path takes {{{name}}}, which is not an argument", hint)
+        report.add("InvalidValue", at, f"the path takes `{name}`, which is no argument", hint)
 
 
 def _check_result(report: Report, given: types.Type, wanted: types.Type, at: model.Location) -> None:
