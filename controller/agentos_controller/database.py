@@ -18,7 +18,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentos_controller import hub, migrations, settings, sqlite_library
+from agentos_controller import hub, migrations, settings, sqlite_cursor, sqlite_library
 from agentos_controller.tables import columns
 
 sqlite_library.install()  # before an engine below imports the driver
@@ -223,6 +223,8 @@ def _sqlite_engine(path: Path, size: int, durable: bool, *, writer: bool) -> Asy
         "temp_store = MEMORY",
         f"query_only = {'OFF' if writer else 'ON'}",
     )
+
+    sa.event.listen(engine.sync_engine, "do_connect", sqlite_cursor.connect)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

@@ -102,6 +102,29 @@ async def test_a_write_is_whole_or_not_at_all(database: Database) -> None:
     assert await names(database) == ["a"]
 
 
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_cancelled_write_leaves_nothing_and_holds_nothing(database: Database, busy: bool) -> None:
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        async with database.write() as conn:
+            await bulk.insert_many(conn, tables.resource, [resource("a")])
+            begun.set()
+            await (conn.execute(sa.text(count)) if busy else asyncio.Event().wait())
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await begun.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with database.write() as conn:
+        await bulk.insert_many(conn, tables.resource, [resource("b")])
+    assert await names(database) == ["b"]
+
+
 async def test_a_read_cannot_write(database: Database) -> None:
     with pytest.raises(exc.DBAPIError):
         async with database.read() as conn:
@@ -219,6 +242,16 @@ async def test_an_unknown_state_is_refused(database: Database) -> None:
     with pytest.raises(exc.IntegrityError):
         async with database.write() as conn:
             await bulk.insert_many(conn, tables.resource, [resource("a", ready="Maybe")])
+
+
+async def test_a_key_is_looked_up_by_the_primary_key_before_any_statistics(postgresql_url: str) -> None:
+    opened = Database(postgresql_url)
+    lookup = f"SELECT * FROM resource WHERE tenant_id = '{TENANT}' AND kind = 'Agent' AND name = 'a1'"
+    async with opened.write() as conn:
+        await bulk.insert_many(conn, tables.resource, [resource(f"a{number}") for number in range(1_000)])
+        plan = "".join(await conn.scalars(sa.text(f"EXPLAIN {lookup}")))
+    await opened.close()
+    assert "pk_resource" in plan
 
 
 async def test_run_rows_land_in_their_partition(postgresql_url: str) -> None:
