@@ -56,10 +56,10 @@ class Record:
     rows: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[str, str, Any]] = field(default_factory=list)
 
-    def step(self, path: str, type: str, state: str, **details: Any) -> None:
+    def step(self, path: str, type: str, state: str, **details: Any) -> None:  # noqa: A002
         self.rows.append({"path": path, "type": type, "state": state, **details})
 
-    def emit(self, type: str, path: str, data: Any) -> None:
+    def emit(self, type: str, path: str, data: Any) -> None:  # noqa: A002
         self.events.append((type, path, data))
 
     def states(self, path: str) -> list[str]:

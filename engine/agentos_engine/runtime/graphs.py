@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-# `lg` has to come first: it makes LangGraph's decoder strict.
 from agentos_engine.runtime import agent, building, connector, errors, lg, workflow
 from agentos_engine.runtime import services as world
 

