@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -122,3 +123,15 @@ def _ordered(groups: Iterator[tuple[str, ...]]) -> tuple[str, ...]:
 
 redactor = Redactor()
 """The process's: secrets are resolved in one place and must be missing everywhere."""
+
+
+class Formatter(logging.Formatter):
+    """What another formatter makes of a record, tracebacks and all, without secrets."""
+
+    def __init__(self, inner: logging.Formatter, known: Redactor = redactor) -> None:
+        super().__init__()
+        self._inner = inner
+        self._known = known
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._known.text(self._inner.format(record))

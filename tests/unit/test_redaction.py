@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import logging
 import urllib.parse
 
 import pytest
@@ -87,3 +89,19 @@ def test_short_values_are_left_alone() -> None:
     redactor.add("abc")
     assert redactor.clean({"abc": "abc"}) == {"abc": "abc"}
     assert redaction.MINIMUM > 3
+
+
+def test_log_lines_and_their_tracebacks_are_clean() -> None:
+    redactor = Redactor()
+    redactor.add("hush-hush")
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(redaction.Formatter(logging.Formatter("%(message)s"), redactor))
+    log = logging.Logger("test")  # noqa: LOG001  # one that leaves no trace in the process
+    log.addHandler(handler)
+    try:
+        raise ValueError("it was hush-hush")
+    except ValueError:
+        log.exception("failed with %s", "hush-hush")
+    assert "hush-hush" not in out.getvalue()
+    assert out.getvalue().count(MASK) >= 2
