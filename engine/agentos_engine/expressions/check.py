@@ -26,6 +26,7 @@ class Checked:
 
 _NONE: frozenset[str] = frozenset()
 _NOWHERE: frozenset[tuple[str, ...]] = frozenset()
+_DEEP = "nested too deeply"
 _RULES = (calls, operators)
 
 
@@ -49,7 +50,11 @@ def _check(source: str, scope: Mapping[str, types.Type] | None, expect: types.Ty
     except grammar.Refused as error:
         return Checked(source, types.ERROR, _NONE, _NOWHERE, (refuse(source, error),))
     walk = infer.Inference(source, scope)
-    kind = walk.value(tree)
+    try:
+        kind = walk.value(tree)
+    except RecursionError:
+        # The evaluator allows 32 levels; whatever ends up here is far beyond.
+        return Checked(source, types.ERROR, _NONE, _NOWHERE, (_refused(source, _DEEP, 0, True),))
     if expect is not None and not walk.issues:
         _expected(walk, tree, kind, expect)
     # A value that may be null is a warning to most callers: the text has to run all the same.
@@ -90,6 +95,7 @@ def guard(source: str, tree: grammar.Node) -> infer.Inference:
     """The lenient walk over a text that is about to be run; raises `convert.ExpressionError`."""
     walk = infer.Inference(source, None)
     walk.value(tree)
-    if walk.issues:
-        raise convert.ExpressionError(walk.issues[0].message, source)
+    for issue in walk.issues:
+        if issue.code != "MayBeNull":
+            raise convert.ExpressionError(issue.message, source)
     return walk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from cel_expr_python import cel
 
 from agentos_engine.expressions import library
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 100_000
 MAX_RENDERED = 8 * library.MAX_TEXT
 _BIGGEST, _SMALLEST = 2**63 - 1, -(2**63)
 _STATUS = re.compile(r"^(?:[A-Z_]+: )+| \[[A-Z_]+\]$")
@@ -141,16 +142,20 @@ def result(value: cel.Value, shared: bool) -> Any:
     kind = type(found)
     if kind is dict or kind is list:
         return _out(_sorted(found))
-    if kind is bool or kind is int or kind is float or found is None:
-        return found
-    return _out(found)
+    return found if kind is bool or kind is int or found is None else _out(found)
 
 
 def _sorted(value: Any) -> Any:
     """`value` with its maps in the order of their keys: the evaluator has none that lasts."""
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value, key=str)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+        return {key: _sorted(value[key]) for key in sorted(_capped(value), key=str)}
+    return [_sorted(item) for item in _capped(value)] if isinstance(value, list) else value
+
+
+def _capped(value: Any) -> Any:
+    if len(value) > library.MAX_ITEMS:
+        raise ExpressionError(f"the result has {len(value)} elements, at most {library.MAX_ITEMS} are allowed")
+    return value
 
 
 def _counted(value: cel.Value, budget: list[int]) -> Any:
@@ -172,8 +177,12 @@ def _out(value: Any) -> Any:
         if len(value) > library.MAX_TEXT:
             raise ExpressionError(f"the text has {len(value)} characters, at most {library.MAX_TEXT} are allowed")
         return value
-    if kind is bool or kind is int or kind is float or value is None:
+    if kind is bool or kind is int or value is None:
         return value
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        raise ExpressionError("the result is no number that JSON can hold (infinite, or not a number)")
     if kind is list:
         items = [_out(item) for item in value]
         return value if all(map(_same, items, value)) else items

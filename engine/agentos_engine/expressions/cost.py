@@ -1,131 +1,154 @@
 """What an expression may cost, judged from its shape and the sizes of what it reaches, before it is run.
 
-The evaluator bounds iterations (10,000 in all) but neither memory nor the work of one iteration. The estimate counts
-how often each value is used: a use inside of a loop counts once per element, `cel.bind` as often as its variable
-stands. It is an upper bound for text and lists built up, in characters (an element counts as eight).
+The evaluator bounds iterations (10,000 in all) but neither memory nor the work of one iteration. The estimate is a sum
+of terms: every use of a path counts its size once, inside of a loop once per element, behind `cel.bind` as often as the
+variable stands; a replacement multiplies. Sizes are in characters, an element of a list or a map counts as eight more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agentos_engine.expressions import convert, grammar, library
+from agentos_engine.expressions import convert, grammar, library, narrow
 
-MAX_COST = 256 * 1024 * 1024
-MAX_QUADRATIC = 10_000
+MAX_COST = 64 * 1024 * 1024
 _LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})
-_Terms = dict[int, int]
-"""How many uses at each depth of loops."""
+_SPLITS = frozenset({"split", "lines", "parseJson"})
+
+Term = tuple[int, tuple[narrow.Path, ...]]
+"""How many loops a use stands in, and the paths whose sizes multiply."""
+Terms = dict[Term, int]
+_Bound = Mapping[str, tuple[int, Terms]]
 
 
-@dataclass(slots=True)
 class Cost:
-    """The shape of one expression: `uses` per depth of loops, what its literals weigh, and whether values multiply."""
+    """The cost of one expression, known but for the sizes of its data."""
 
-    uses: _Terms = field(default_factory=dict)
-    literal: int = 8
-    loops: bool = False
-    replaces: bool = False
-    sharing: bool = False
+    __slots__ = ("_width", "loops", "sharing", "splits", "terms")
 
-    def admit(self, data: Mapping[str, Any]) -> None:
-        """Raise `ExpressionError` if the expression could cost too much on `data`."""
-        size = _Size()
+    def __init__(self, tree: grammar.Node) -> None:
+        self.loops = self.sharing = self.splits = False
+        self._width = 1
+        self.terms = self._walk(tree, 0, {})
+
+    def admit(self, data: Mapping[str, Any]) -> int:
+        """Raise `ExpressionError` if the expression could cost too much on `data`; gives the length of its lists."""
+        whole = _Size()
         for value in data.values():
-            size.add(value)
-        if size.longest[0] > library.MAX_TEXT:
+            whole.add(value)
+        if whole.longest > library.MAX_TEXT:
             raise convert.ExpressionError(f"a text is longer than {library.MAX_TEXT} characters")
-        if self.loops and size.widest > library.MAX_ITEMS:
-            raise convert.ExpressionError(
-                f"a list has {size.widest} elements, at most {library.MAX_ITEMS} can be gone over"
-            )
-        weight = size.weight + self.literal
-        width = max(1, size.widest)
-        total = sum(count * weight * width ** max(0, depth - 1) for depth, count in self.uses.items())
-        if self.replaces:
-            total += (size.longest[0] + self.literal) * (size.longest[1] + self.literal)
+        if self.loops and whole.widest > library.MAX_ITEMS:
+            limit = library.MAX_ITEMS
+            raise convert.ExpressionError(f"a list has {whole.widest} elements, at most {limit} can be gone over")
+        width = max(self._width, whole.widest, whole.longest if self.splits else 0)
+        sizes: dict[narrow.Path, int] = {}
+        total = 0
+        for (depth, paths), count in self.terms.items():
+            weight = count * int(width**depth)
+            for path in paths:
+                if path not in sizes:
+                    sizes[path] = _Size().add(_at(path, data)).weight
+                weight *= sizes[path] + 1
+            total += weight
         if total > MAX_COST:
             raise convert.ExpressionError("the expression would become too large on this data")
+        return width
+
+    def _walk(self, node: grammar.Node, depth: int, bound: _Bound) -> Terms:
+        if isinstance(node, (grammar.Name, grammar.Select)):
+            path = narrow.path_of(node)
+            if path is not None:
+                held = bound.get(path[0])
+                if held is None:
+                    return {(depth, (path,)): 1}
+                return {(at + depth - held[0], paths): count for (at, paths), count in held[1].items()}
+        if isinstance(node, grammar.Constant):
+            return {(depth, ()): len(node.value)} if isinstance(node.value, (str, bytes)) else {}
+        if isinstance(node, grammar.Call):
+            return self._call(node, depth, bound)
+        if isinstance(node, grammar.Sequence):
+            return _sum([{(depth, ()): 8 * len(node.items)}, *self._all(grammar.children(node), depth, bound)])
+        return _sum(self._all(grammar.children(node), depth, bound))
+
+    def _all(self, nodes: Iterable[grammar.Node], depth: int, bound: _Bound) -> list[Terms]:
+        return [self._walk(node, depth, bound) for node in nodes]
+
+    def _call(self, node: grammar.Call, depth: int, bound: _Bound) -> Terms:
+        first = node.args[0] if node.args else None
+        if node.of is not None and isinstance(first, grammar.Name):
+            if node.name in _LOOPS:
+                return self._loop(node, first.name, depth, bound)
+            if node.name == "bind":
+                self.sharing = True
+                value = self._walk(node.args[1], depth, bound)
+                inner = {**bound, first.name: (depth, value)}
+                return _sum([value, *self._all(node.args[2:], depth, inner)])
+        parts = self._all(grammar.children(node), depth, bound)
+        if node.name in ("replace", "regexReplace") and len(node.args) >= 2:
+            grown = parts[-1] if node.name == "regexReplace" else parts[2]
+            return _sum([*parts, _product(parts[0], grown)])
+        self.splits |= node.name in _SPLITS
+        if node.name == "range":
+            known = isinstance(first, grammar.Constant) and isinstance(first.value, int)
+            count = first.value if known and isinstance(first, grammar.Constant) else library.MAX_ITEMS
+            self._width = max(self._width, min(count, library.MAX_ITEMS))
+            parts.append({(depth, ()): 8 * max(0, count)})
+        return _sum(parts)
+
+    def _loop(self, node: grammar.Call, variable: str, depth: int, bound: _Bound) -> Terms:
+        assert node.of is not None
+        self.loops = True
+        self.sharing |= node.name == "map"
+        over = self._walk(node.of, depth, bound)
+        # All elements together weigh what the list weighs: one use of the variable is one use of the list.
+        inner = {**bound, variable: (depth + 1, over)}
+        return _sum([over, {(depth + 1, ()): 8}, *self._all(node.args[1:], depth + 1, inner)])
 
 
 class _Size:
-    """What some data weighs, its widest list or map, and its two longest texts."""
+    """What some data weighs, its widest list or map, and its longest text."""
 
     __slots__ = ("longest", "weight", "widest")
 
     def __init__(self) -> None:
-        self.weight, self.widest, self.longest = 0, 0, (0, 0)
+        self.weight = self.widest = self.longest = 0
 
-    def add(self, value: Any) -> None:
-        if isinstance(value, str):
-            length = len(value)
-            self.weight += length
-            if length > self.longest[1]:
-                self.longest = (max(self.longest[0], length), min(self.longest[0], length))
-        elif isinstance(value, (list, dict)):
+    def add(self, value: Any) -> _Size:
+        kind = type(value)
+        if kind is str:
+            self.weight += len(value)
+            if len(value) > self.longest:
+                self.longest = len(value)
+        elif kind is list or kind is dict:
             self.weight += 8 * len(value)
-            self.widest = max(self.widest, len(value))
-            for item in value.values() if isinstance(value, dict) else value:
+            if len(value) > self.widest:
+                self.widest = len(value)
+            for item in value.values() if kind is dict else value:
                 self.add(item)
+        return self
 
 
-def of(tree: grammar.Node) -> Cost:
-    """The cost of the expression `tree`."""
-    cost = Cost()
-    cost.uses = _walk(tree, 0, {}, cost)
-    return cost
+def _at(path: narrow.Path, value: Any) -> Any:
+    for name in path:
+        if not isinstance(value, dict):
+            break
+        value = value.get(name)
+    return value
 
 
-def _walk(node: grammar.Node, depth: int, bound: Mapping[str, tuple[int, _Terms]], cost: Cost) -> _Terms:
-    if isinstance(node, grammar.Name):
-        held = bound.get(node.name)
-        if held is None:
-            return {depth: 1}
-        begun, terms = held
-        return {at + depth - begun: count for at, count in terms.items()}
-    if isinstance(node, grammar.Constant):
-        if isinstance(node.value, (str, bytes)):
-            cost.literal += len(node.value)
-        return {}
-    if isinstance(node, grammar.Call):
-        if node.name in _LOOPS and node.of is not None:
-            return _loop(node, depth, bound, cost)
-        if node.name == "bind" and isinstance(node.of, grammar.Name) and node.of.name == "cel" and len(node.args) == 3:
-            cost.sharing = True
-            return _bind(node, depth, bound, cost)
-        cost.replaces |= node.name in ("replace", "regexReplace")
-    elif isinstance(node, grammar.Sequence):
-        cost.sharing |= cost.loops
-    return _sum(_walk(child, depth, bound, cost) for child in grammar.children(node))
-
-
-def _bind(node: grammar.Call, depth: int, bound: Mapping[str, tuple[int, _Terms]], cost: Cost) -> _Terms:
-    variable = node.args[0]
-    value = _walk(node.args[1], depth, bound, cost)
-    if isinstance(variable, grammar.Name):
-        bound = {**bound, variable.name: (depth, value or {depth: 1})}
-    return _sum((value, _walk(node.args[2], depth, bound, cost)))
-
-
-def _loop(node: grammar.Call, depth: int, bound: Mapping[str, tuple[int, _Terms]], cost: Cost) -> _Terms:
-    assert node.of is not None
-    cost.loops = True
-    cost.sharing |= node.name == "map" or depth > 0
-    over = _walk(node.of, depth, bound, cost)
-    variable = node.args[0] if node.args else None
-    if isinstance(variable, grammar.Name):
-        # All elements together weigh what the list weighs: one use of the variable is one use of the list.
-        bound = {**bound, variable.name: (depth + 1, over or {depth: 1})}
-    body = _sum(_walk(arg, depth + 1, bound, cost) for arg in node.args[1:])
-    literal = {depth + 1: 1}
-    return _sum((over, body, literal))
-
-
-def _sum(parts: Any) -> _Terms:
-    total: _Terms = {}
+def _sum(parts: Iterable[Terms]) -> Terms:
+    total: Terms = {}
     for terms in parts:
-        for depth, count in terms.items():
-            total[depth] = total.get(depth, 0) + count
+        for term, count in terms.items():
+            total[term] = total.get(term, 0) + count
     return total
+
+
+def _product(left: Terms, right: Terms) -> Terms:
+    return _sum(
+        {(max(depth, other), paths + more): count * times}
+        for (depth, paths), count in left.items()
+        for (other, more), times in right.items()
+    )

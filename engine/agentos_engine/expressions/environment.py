@@ -48,12 +48,16 @@ def environment() -> cel.Env:
         ext_strings.ExtStrings(), ext_math.ExtMath(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(),
         ext_encoders.ExtEncoders(),
     ]  # fmt: skip
-    ours = [_declaration(name) for name in library.IMPLEMENTATIONS if name != ordering.ORDERED]
-    in_order = [
-        cel.Overload(id=f"ordered_{at}", return_type=_T.DYN, parameters=[kind], impl=library.ordered)
-        for at, kind in enumerate((_LIST, _MAP))
-    ]
-    return cel.NewEnv(extensions=extensions, functions=[*ours, cel.FunctionDecl(ordering.ORDERED, in_order)])
+    ours = [_declaration(name) for name in library.IMPLEMENTATIONS]
+    inner = {ordering.ORDERED: library.ordered, ordering.PARTS: library.in_parts, ordering.JOINED: library.joined}
+    mended = [
+        cel.FunctionDecl(name, [
+            cel.Overload(id=f"{name}_{at}", return_type=_T.DYN, parameters=[kind], impl=function)
+            for at, kind in enumerate((_LIST, _MAP))
+        ])
+        for name, function in inner.items()
+    ]  # fmt: skip
+    return cel.NewEnv(extensions=extensions, functions=[*ours, *mended])
 
 
 def parse(source: str) -> cel.Expression:

@@ -31,24 +31,25 @@ _BAD = (cel.Type.ERROR, cel.Type.UNKNOWN)
 class Program:
     """An expression ready to run; make it with `compile`."""
 
-    __slots__ = ("_cost", "_expression", "_in_order", "_path", "_prepared", "_reach", "source")
+    __slots__ = ("_cost", "_expressions", "_path", "_prepared", "_reach", "source")
 
     def __init__(self, source: str) -> None:
         self.source = source
         try:
             tree = grammar.parse(source)
+            walk = check.guard(source, tree)
+            self._cost = cost.Cost(tree)
         except grammar.Refused as error:
             raise ExpressionError(error.message, source) from None
-        walk = check.guard(source, tree)
+        except RecursionError:
+            raise ExpressionError("nested too deeply", source) from None
         self._path = narrow.path_of(tree)
         if self._path is not None and self._path[0] in infer.TYPE_NAMES:
             self._path = None
         self._reach = convert.reach(walk.paths)
-        self._cost = cost.of(tree)
         self._prepared = ordering.Prepared(source, tree)
-        self._in_order: cel.Expression | None = None
         try:
-            self._expression = environment.parse(self._prepared.text)
+            self._expressions = {self._prepared.text: environment.parse(self._prepared.text)}
         except RuntimeError:
             refused = environment.refusal(source)
             raise ExpressionError(refused[0] if refused else "is no expression", source) from None
@@ -59,11 +60,8 @@ class Program:
             if self._path is not None:
                 return convert.follow(self._path, data)
             reached = convert.cut(self._reach, data)
-            self._cost.admit(reached)
-            expression = self._expression
-            if self._prepared.ranges and self._prepared.needs_order(reached):
-                expression = self._in_order = self._in_order or environment.parse(self._prepared.ordered)
-            value = expression.eval(data=reached)
+            width = self._cost.admit(reached)
+            value = self._run(reached, width)
             if value.type() in _BAD:
                 raise ExpressionError(convert.reason(str(value.plain_value())), self.source)
             return convert.result(value, self._cost.sharing)
@@ -71,6 +69,26 @@ class Program:
             raise ExpressionError(error.message, self.source) from None
         except (RuntimeError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise ExpressionError(convert.reason(str(error)), self.source) from None
+
+    def _run(self, reached: dict[str, Any], width: int) -> cel.Value:
+        chosen, other = self._prepared.choose(reached, width)
+        expression = self._expressions.get(chosen)
+        if expression is None:
+            expression = self._expressions[chosen] = _parsed(chosen, other)
+        try:
+            return expression.eval(data=reached)
+        except RuntimeError as error:
+            # A list of computed times cannot pass through the function that takes it apart.
+            if chosen == other or "Non-CEL value" not in str(error):
+                raise
+            return environment.parse(other).eval(data=reached)
+
+
+def _parsed(source: str, other: str) -> cel.Expression:
+    try:
+        return environment.parse(source)
+    except RuntimeError:
+        return environment.parse(other)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -102,6 +120,8 @@ def text(value: Any) -> str:
 def prepare_text(source: str) -> Render:
     """A function from data to the rendered template `source`; everything is compiled here, once."""
     parsed = template.parse(source)
+    if parsed.error is not None:
+        raise ExpressionError(parsed.error.message, source)
     if parsed.is_static:
         constant = parsed.literal
         return lambda data: constant
@@ -137,7 +157,7 @@ def prepare_value(value: Any) -> Render:
 
 def _static(value: Any) -> bool:
     if isinstance(value, str):
-        return "${" not in value or template.parse(value).is_static
+        return "${" not in value or (template.parse(value).is_static and template.parse(value).error is None)
     if isinstance(value, dict):
         return all(_static(item) for item in value.values())
     return all(_static(item) for item in value) if isinstance(value, list) else True

@@ -30,8 +30,8 @@ matches(string, string) -> bool | Whether an RE2 pattern is found in the text.
 timestamp(time) -> timestamp | The moment an RFC 3339 text names.
 duration(span) -> duration | The length of time a text such as "1h30m" names.
 int(convertible) -> int | As an integer: numbers lose their fraction, text is read, times are Unix seconds.
-uint(convertible) -> uint | As an unsigned integer.
-double(convertible) -> double | As a number.
+uint(readable) -> uint | As an unsigned integer.
+double(readable) -> double | As a number.
 string(scalar) -> string | As text.
 bool(boolean) -> bool | The truth value a text names.
 bytes(string) -> bytes | The UTF-8 bytes of a text.
@@ -154,6 +154,7 @@ _ACCEPTS: Mapping[str, frozenset[str]] = {
     "int": frozenset({"int"}), "double": frozenset({"double", "int"}), "number": _NUMBER, "bytes": frozenset({"bytes"}),
     "boolean": frozenset({"bool", "string"}), "time": frozenset({"string", "timestamp", "int"}),
     "span": frozenset({"string", "duration"}), "convertible": _NUMBER | {"string", "timestamp"},
+    "readable": _NUMBER | {"string"},
     "scalar": _NUMBER | {"string", "bool", "bytes", "timestamp", "duration"}, "timestamp": frozenset({"timestamp"}),
     "duration": frozenset({"duration"}), "list": frozenset({"list"}), "map": frozenset({"map", "object"}),
     "optional": frozenset({"optional"}), "list<string>": frozenset({"list"}), "list<number>": frozenset({"list"}),
@@ -227,14 +228,17 @@ def accepts(word: str, kind: types.Type) -> bool:
     return item.kind in items or (item.kind == "null" and word == "list<comparable>")
 
 
+_SAID = {
+    "any": "a value", "sized": "text, a list or a map", "time": "text with a time", "span": "text with a duration",
+    "convertible": "a number or text", "readable": "a number or text", "scalar": "a simple value", "boolean": "text",
+    "double": "a number", "list<string>": "a list of strings", "list<number>": "a list of numbers",
+    "list<comparable>": "a list of comparable values", "optional": "an optional", "int": "an integer",
+}  # fmt: skip
+
+
 def describe(word: str) -> str:
     """The parameter `word` as a person says it."""
-    return {
-        "any": "a value", "sized": "text, a list or a map", "time": "text with a time", "span": "text with a duration",
-        "convertible": "a number or text", "scalar": "a simple value", "boolean": "text", "double": "a number",
-        "list<string>": "a list of strings", "list<number>": "a list of numbers",
-        "list<comparable>": "a list of comparable values", "optional": "an optional", "int": "an integer",
-    }.get(word, f"a {word}")  # fmt: skip
+    return _SAID.get(word, f"a {word}")
 
 
 def suggestions(name: str, method: bool) -> str | None:

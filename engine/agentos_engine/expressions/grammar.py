@@ -19,8 +19,8 @@ MAX_DEPTH = 48
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\f]+|//[^\n]*)
     |(?P<number>0[xX][0-9a-fA-F]+[uU]?|(?:[0-9]+\.[0-9]+|[0-9]+(?=[eE])|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[uU]?)
-    |(?P<text>(?:[rR][bB]?|[bB][rR]?)?(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''
-        |"(?:[^"\\\n\r]|\\.)*"|'(?:[^'\\\n\r]|\\.)*'))
+    |(?P<text>(?:[rR][bB]?|[bB][rR])(?:\"\"\".*?\"\"\"|\'\'\'.*?\'\'\'|"[^"\n\r]*"|'[^'\n\r]*')
+        |[bB]?(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\\n\r]|\\.)*"|'(?:[^'\\\n\r]|\\.)*'))
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<quoted>`[A-Za-z0-9_.\-/ ]+`)
     |(?P<mark>==|!=|<=|>=|&&|\|\||[-+*/%!<>?:.,()\[\]{}])
@@ -94,12 +94,13 @@ class Index(Node):
 
 
 class Call(Node):
-    """``name(args)`` or ``of.name(args)``; `name_at` is where the name stands."""
+    """``name(args)`` or ``of.name(args)``; `name_at` is where the name stands, `close` the end without parentheses."""
 
-    __slots__ = ("args", "name", "name_at", "of")
+    __slots__ = ("args", "close", "name", "name_at", "of")
 
     def __init__(self, start: int, end: int, of: Node | None, name: str, name_at: int, args: list[Node]) -> None:
         self.start, self.end, self.of, self.name, self.name_at, self.args = start, end, of, name, name_at, args
+        self.close = end
 
 
 class Unary(Node):
@@ -374,6 +375,8 @@ class _Parser:
 
 def number(text: str, start: int, end: int) -> Constant:
     """The constant of a number token."""
+    if len(text) > 40 and text.isalnum():
+        raise Refused("the number is too long", start, end - start)
     if text[-1] in "uU":
         return Constant(start, end, "uint", int(text[:-1], 0 if text[:2].lower() == "0x" else 10))
     if text[:2].lower() == "0x":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agentos_engine.expressions import functions, grammar, issues, narrow, types
+from agentos_engine.expressions import edits, functions, grammar, issues, narrow, types
 
 TYPE_NAMES = frozenset({"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"})
 Path = tuple[str, ...]
@@ -23,8 +23,8 @@ class Inference:
     __slots__ = (
         "binds",
         "certain",
+        "edits",
         "facts",
-        "inserts",
         "issues",
         "locals",
         "loops",
@@ -41,7 +41,7 @@ class Inference:
         self.issues: list[issues.Issue] = []
         self.names: set[str] = set()
         self.paths: set[Path] = set()
-        self.inserts: dict[int, tuple[list[str], list[str]]] = {}
+        self.edits = edits.Edits()
         self.loops = self.binds = 0
         self.certain: set[grammar.Node] = set()
         """The list literals with an element that is surely not null."""
@@ -59,23 +59,12 @@ class Inference:
         return types.ERROR
 
     def insert(self, node: grammar.Node, before: str, after: str) -> None:
-        """Put text around `node`, inside of what is put around the nodes that hold it."""
-        if before:
-            self.inserts.setdefault(node.start, ([], []))[1].append(before)
-        self.inserts.setdefault(node.end, ([], []))[0].append(after)
+        """Put text around `node`, outside of what is around the nodes in it."""
+        self.edits.around(node.start, node.end, before, after)
 
     def rewritten(self) -> str:
         """The source with everything inserted."""
-        if not self.inserts:
-            return self.source
-        parts: list[str] = []
-        last = 0
-        for at in sorted(self.inserts):
-            closing, opening = self.inserts[at]
-            parts += (self.source[last:at], *closing, *reversed(opening))
-            last = at
-        parts.append(self.source[last:])
-        return "".join(parts)
+        return self.edits.apply(self.source)
 
     def text(self, node: grammar.Node) -> str:
         """The source of `node`."""
@@ -157,7 +146,7 @@ class Inference:
 
     def note(self, path: Path | None) -> None:
         """Count the static `path` as used, if it begins at a root."""
-        if path is not None and path[0] not in self.locals:
+        if path is not None and path[0] in self.names and path[0] not in self.locals:
             self.paths.add(path)
 
     def _chain(self, node: grammar.Node) -> types.Type:

@@ -159,6 +159,16 @@ def ordered(value: List | Map) -> List:
     return sorted(value) if isinstance(value, dict) else value
 
 
+def in_parts(value: List | Map) -> List:
+    """The same in parts of 100."""
+    return chunk(ordered(value), 100)
+
+
+def joined(parts: List) -> List:
+    """The parts as one list again."""
+    return [item for part in parts for item in part]
+
+
 def entries(value: Map) -> List:
     return [{"key": key, "value": value[key]} for key in sorted(value, key=str)]
 
@@ -359,7 +369,7 @@ IMPLEMENTATIONS: Mapping[str, Callable[..., Any]] = {
     "merge": merge, "pick": pick, "omit": omit, "json": to_json, "parseJson": parse_json, "lower": str.lower,
     "upper": str.upper, "title": str.title, "truncate": truncate, "lines": str.splitlines, "regexFind": regex_find,
     "regexReplace": regex_replace, "formatTime": format_time, "startOf": start_of, "parseDuration": parse_duration,
-    "ordered": ordered, "hash": digest, "uuid": make_uuid, "url": url_parts, "encodeUrl": encode_url,
+    "hash": digest, "uuid": make_uuid, "url": url_parts, "encodeUrl": encode_url,
 }  # fmt: skip
 
 

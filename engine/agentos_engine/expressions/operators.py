@@ -158,13 +158,17 @@ def _equality(check: infer.Inference, node: grammar.Binary, left: types.Type, ri
         check.report("TypeMismatch", node, message, hint)
         return
     for one, kind, other, known in ((node.left, left, node.right, right), (node.right, right, node.left, left)):
-        if isinstance(one, grammar.Constant) and not isinstance(other, grammar.Constant) and kind.kind == "string":
+        if kind.kind == "string" and isinstance(one, grammar.Constant) and not _constant(other):
             _among(check, one, known, one.value)
     _align(check, node, left, right)
 
 
+def _constant(node: grammar.Node) -> bool:
+    return isinstance(node, grammar.Constant)
+
+
 def _among(check: infer.Inference, node: grammar.Node, known: types.Type, value: object) -> None:
-    if known.kind == "string" and known.enum is not None and value not in known.enum:
+    if check.scope is not None and known.kind == "string" and known.enum is not None and value not in known.enum:
         hint = issues.nearest(str(value), map(str, known.enum), "", 0, 0)
         check.report("TypeMismatch", node, f"{value!r} is none of the possible values", hint)
 
@@ -179,7 +183,7 @@ def _membership(check: infer.Inference, node: grammar.Binary, left: types.Type, 
         if not _kindred(left, item):
             message = f"{types.describe(left)} is never in a list of {types.describe(item)}"
             check.report("TypeMismatch", node, message)
-        elif left.enum is not None and isinstance(node.right, grammar.Sequence):
+        elif left.enum is not None and isinstance(node.right, grammar.Sequence) and not _constant(node.left):
             for entry, _ in node.right.items:
                 if isinstance(entry, grammar.Constant) and entry.kind == "string":
                     _among(check, entry, left, entry.value)

@@ -1,8 +1,9 @@
-"""The text the evaluator is given: maps gone over in a fixed order, functions under the names it has for them.
+"""The text the evaluator is given: its own names for functions, maps gone over in order, long lists in parts.
 
-The evaluator's own order of a map differs from process to process, and a replay must not. What `map` and `filter` go
-over is therefore put in order wherever it may be a map. Most often it is a plain path: then the data tells, and only
-where it holds a map the ordered text is used, because passing a list through a function costs.
+Three things of the evaluator are mended here. Methods of its extensions have taken the names of three functions. Its
+order of a map differs from process to process, and a replay must not: what `map` and `filter` go over is put in order
+wherever it may be a map. Its `map` and `filter` are quadratic: long lists are gone over in parts of 100 elements. Most
+often a plain path is gone over; then the data tells which text is due, because passing a list through a function costs.
 """
 
 from __future__ import annotations
@@ -10,46 +11,63 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentos_engine.expressions import functions, grammar, narrow
+from agentos_engine.expressions import edits, functions, grammar, narrow
 
 TAKEN: Mapping[str, str] = {"first": "firstOf", "last": "lastOf", "reverse": "reverseList"}
 """Functions of ours whose name a method of an extension has taken in the evaluator."""
-ORDERED = "ordered"
+ORDERED, PARTS, JOINED = "ordered", "inParts", "joined"
+LONG = 400
 _LISTS = frozenset({"list<string>", "list<int>", "list<list>", "list<same>", "same", "flat", "entries", "values"})
-_LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter", "optMap", "optFlatMap", "bind"})
-
-Edit = tuple[int, int, str]
+_BINDING = frozenset({"all", "exists", "exists_one", "map", "filter", "optMap", "optFlatMap", "bind"})
 
 
 class Prepared:
-    """A source as the evaluator is given it: `text`, or `ordered` where one of `ranges` leads to a map."""
+    """A source as the evaluator is given it.
 
-    __slots__ = ("ordered", "ranges", "text")
+    `text` is for most data, `ordered` for where one of `ranges` leads to a map, `parts` for long lists; `loops` says
+    whether there is a `map` or `filter` at all.
+    """
+
+    __slots__ = ("loops", "ordered", "parts", "ranges", "text")
 
     def __init__(self, source: str, tree: grammar.Node) -> None:
-        nodes = _calls(tree)
-        local = {call.args[0].name for call in nodes if call.name in _LOOPS and call.args
-                 and isinstance(call.args[0], grammar.Name)}  # fmt: skip
-        edits: list[Edit] = []
-        maybe: list[Edit] = []
+        calls = _calls(tree)
+        local = {one.args[0].name for one in calls if one.name in _BINDING and one.args
+                 and isinstance(one.args[0], grammar.Name)}  # fmt: skip
+        plain, ordered, parts = edits.Edits(), edits.Edits(), edits.Edits()
         self.ranges: list[narrow.Path] = []
-        for call in nodes:
-            if call.of is None and call.name in TAKEN:
-                edits.append((call.name_at, call.name_at + len(call.name), TAKEN[call.name]))
-            elif call.of is not None and call.name in ("map", "filter") and not _is_list(call.of):
-                wrap = [(call.of.start, call.of.start, f"{ORDERED}("), (call.of.end, call.of.end, ")")]
+        self.loops = False
+        for call in calls:
+            if call.of is None:
+                if call.name in TAKEN:
+                    for text in (plain, ordered, parts):
+                        text.instead(call.name_at, call.name_at + len(call.name), TAKEN[call.name])
+            elif call.name in ("map", "filter"):
+                self.loops = True
+                _in_parts(parts, call, call.of)
+                if _is_list(call.of):
+                    continue
+                ordered.around(call.of.start, call.of.end, f"{ORDERED}(", ")")
                 path = narrow.path_of(call.of)
                 if path is None or path[0] in local:
-                    edits += wrap
+                    plain.around(call.of.start, call.of.end, f"{ORDERED}(", ")")
                 else:
-                    maybe += wrap
                     self.ranges.append(path)
-        self.text = _edited(source, edits)
-        self.ordered = _edited(source, edits + maybe)
+        self.text, self.ordered, self.parts = plain.apply(source), ordered.apply(source), parts.apply(source)
 
-    def needs_order(self, data: Mapping[str, Any]) -> bool:
-        """Whether one of the paths gone over leads to a map in `data`."""
-        return any(isinstance(_at(path, data), dict) for path in self.ranges)
+    def choose(self, data: Mapping[str, Any], widest: int) -> tuple[str, str]:
+        """The text for `data`, whose longest list has `widest` elements, and the one to fall back to."""
+        if not self.loops:
+            return self.text, self.text
+        due = self.ordered if any(isinstance(_at(path, data), dict) for path in self.ranges) else self.text
+        return (self.parts, due) if widest > LONG else (due, due)
+
+
+def _in_parts(text: edits.Edits, call: grammar.Call, over: grammar.Node) -> None:
+    """``over.map(x, y)`` as ``joined(inParts(over).map(part_, part_.map(x, y)))``."""
+    text.around(over.start, over.end, f"{PARTS}(", ").map(part_, part_")
+    text.around(call.start, call.close, "", ")")
+    text.around(call.start, call.end, f"{JOINED}(", ")")
 
 
 def _at(path: narrow.Path, value: Any) -> Any:
@@ -60,13 +78,8 @@ def _at(path: narrow.Path, value: Any) -> Any:
     return value
 
 
-def _edited(source: str, edits: list[Edit]) -> str:
-    for start, end, text in sorted(edits, reverse=True):
-        source = source[:start] + text + source[end:]
-    return source
-
-
 def _calls(tree: grammar.Node) -> list[grammar.Call]:
+    """The calls in `tree`, inner ones first."""
     found: list[grammar.Call] = []
     pending = [tree]
     while pending:
@@ -74,6 +87,7 @@ def _calls(tree: grammar.Node) -> list[grammar.Call]:
         pending += grammar.children(node)
         if isinstance(node, grammar.Call):
             found.append(node)
+    found.reverse()
     return found
 
 

@@ -255,7 +255,7 @@ class _Reader:
         is_open = extra is True or isinstance(extra, Mapping)
         title = schema.get("title")
         name = title if isinstance(title, str) else None
-        return Type("object", fields=fields, required=needed & fields.keys(), open=is_open, name=name)
+        return Type("object", fields=fields, required=needed, open=is_open, name=name)
 
 
 def _scalar(value: Any) -> Kind | None:
