@@ -21,6 +21,7 @@ import httpcore
 import httpx
 
 from agentos_controller import settings
+from agentos_engine import errors as handling
 from agentos_engine.runtime import errors
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -92,7 +93,7 @@ class Egress:
         # Its own threads: a slow name server must not hold up the rest of the process.
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="egress-dns")
         self._resolve = resolve or self._ask_system
-        context = context or httpx.create_ssl_context(trust_env=False)
+        context = context or httpx.create_ssl_context()
         self._transports = {
             scheme: _transport(_Guard(self._addresses, self._allow, scheme == "http"), context)
             for scheme in ("http", "https")
@@ -111,6 +112,22 @@ class Egress:
             trust_env=False,
             follow_redirects=False,
         )
+
+    async def dial(self, host: str, port: int) -> str:
+        """The one address of `host` that may be dialled, for those who connect by themselves: git.
+
+        Raises:
+            errors.Retry: the name cannot be resolved.
+            errors.Stall: it leads where the operator allows nobody to go.
+        """
+        try:
+            found = await self._addresses(host, port)
+        except httpcore.ConnectError as error:
+            raise handling.Retry("SourceUnavailable", str(error)) from None
+        for address in found:
+            if allowed(address, self._allow):
+                return str(address)
+        raise handling.Stall("SourceInvalid", f"{host} leads to a private address; the operator may open it")
 
     async def close(self) -> None:
         for transport in self._transports.values():

@@ -1,0 +1,274 @@
+"""The composition root: settings in, one running controller out.
+
+The API answers as soon as the rows can be read. What is slow to import (LangGraph, DBOS, providers) comes after it,
+when the first round of reconciling is over; runs asked for before that wait in their rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import uvicorn
+
+from agentos_controller import (
+    audit,
+    clock,
+    database,
+    egress,
+    keys,
+    logs,
+    secrets,
+    settings,
+    tables,
+)
+from agentos_controller.api import app as api
+from agentos_controller.api import parts
+from agentos_controller.reconcile import loop as reconciling
+from agentos_controller.runs import executor as executing
+from agentos_controller.scheduling import loop as scheduling
+from agentos_engine import errors
+
+if TYPE_CHECKING:
+    from agentos_controller.runs import services
+
+READY = "AgentOS is ready at {address}"
+"""The one line on standard output; scripts wait for it."""
+STUCK_S = 30.0
+"""A loop that did not come round for so long is not alive."""
+LAUNCH_AT_LATEST_S = 20.0
+"""Runs do not wait longer than this for a first reconciling that takes its time."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(chosen: settings.Settings) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        settings.ConfigurationError: the settings or the environment do not allow a start.
+    """
+    logs.configure(chosen.log_level, chosen.log_format)
+    try:
+        asyncio.run(_serve(chosen))
+    except errors.Handled as refused:
+        raise settings.ConfigurationError(refused.message) from None
+
+
+async def _serve(chosen: settings.Settings) -> None:
+    settings.prepare_state_directory(chosen.state_dir)
+    listener = _listen(chosen)
+    time = clock.SystemClock()
+    db = database.Database(chosen.database_url, durable=chosen.durable)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(contextlib.closing(listener))
+        stack.enter_context(db.claim())
+        stack.push_async_callback(db.close)
+        await db.migrate()
+        vault = secrets.Secrets(
+            db,
+            secrets.KeyRing.open(chosen.key_file),
+            time,
+            mount=secrets.Mounted(chosen.secrets_dir) if chosen.secrets_dir else None,
+        )
+        await vault.check()
+        guard = egress.Egress(chosen.allow_egress)
+        stack.push_async_callback(guard.close)
+        known = keys.Keys(db, time, chosen.bootstrap_key)
+        reconciler = reconciling.Reconciler(
+            db,
+            reconciling.Options(
+                source=_source(chosen),
+                state_dir=chosen.state_dir,
+                dev=chosen.dev,
+                poll_interval=chosen.poll_interval,
+            ),
+            time,
+            dial=guard.dial,
+            secret=_tokens(vault),
+        )
+        executor = executing.Executor(db, time, lambda: _world(db, time, vault, guard, chosen), flush=chosen.durable)
+        scheduler = scheduling.Scheduler(db, time, executor)
+        made_of = parts.Parts(
+            database=db,
+            clock=time,
+            keys=known,
+            secrets=vault,
+            starter=executor,
+            loops={
+                "reconcile": lambda: _alive(reconciler.progress()),
+                "runs": executor.progress,
+                "schedules": scheduler.progress,
+            },
+            counters={"reconcile": lambda: _numbers(reconciler.progress())},
+        )
+        server = _Server(api.create(made_of), made_of.stopping)
+        async with server.running(listener):
+            address = f"http://{_shown(listener)}"
+            sys.stdout.write(READY.format(address=address) + "\n")
+            sys.stdout.flush()
+            await _first_key(known, db, chosen)
+            loops = asyncio.create_task(_loops(reconciler, scheduler, executor))
+            ended = asyncio.create_task(server.ended())
+            try:
+                await asyncio.wait({loops, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if loops.done():
+                    loops.result()
+            finally:
+                loops.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await loops
+                await executor.stop()
+
+
+async def _loops(
+    reconciler: reconciling.Reconciler, scheduler: scheduling.Scheduler, executor: executing.Executor
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reconciler.run(), name="reconcile")
+        group.create_task(_execute(reconciler, executor), name="runs")
+        group.create_task(scheduler.run(), name="schedules")
+
+
+async def _execute(reconciler: reconciling.Reconciler, executor: executing.Executor) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAUNCH_AT_LATEST_S):
+            while not reconciler.progress()["synced"]:  # noqa: ASYNC110  # tells of itself, not of changes
+                await asyncio.sleep(0.05)
+    await executor.launch()
+    await executor.run()
+
+
+def _world(
+    db: database.Database,
+    time: clock.Clock,
+    vault: secrets.Secrets,
+    guard: egress.Egress,
+    chosen: settings.Settings,
+) -> services.World:
+    from agentos_controller.runs import recordings, services
+
+    return services.World(db, time, vault, guard, recordings.of(chosen.record, chosen.replay))
+
+
+def _tokens(vault: secrets.Secrets) -> reconciling.Secret:
+    async def token(tenant_id: str, name: str) -> str:
+        try:
+            return await vault.resolve(tenant_id, name)
+        except secrets.SecretMissing as missing:
+            raise errors.Stall("SourceUnavailable", str(missing)) from None
+
+    return token
+
+
+def _source(chosen: settings.Settings) -> str:
+    assert chosen.source is not None
+    path, hash_, ref = chosen.source.partition("#")
+    if "://" in path:
+        return chosen.source
+    return str(Path(path).expanduser().resolve()) + hash_ + ref
+
+
+def _alive(progress: dict[str, object]) -> dict[str, object]:
+    idle = progress["idleSeconds"]
+    assert isinstance(idle, float)
+    return {"ok": idle < STUCK_S, **progress}
+
+
+def _numbers(progress: dict[str, object]) -> dict[str, float]:
+    growing = ("rounds", "generations", "failures", "blobsRead", "treesRead", "fetches")
+    return {name: float(str(progress[name])) for name in growing}
+
+
+async def _first_key(known: keys.Keys, db: database.Database, chosen: settings.Settings) -> None:
+    """Where there is no key yet and none to begin with, make one and leave it to the user who serves."""
+    if chosen.bootstrap_key is not None:
+        return
+    async with db.write() as conn:
+        if await conn.scalar(sa.select(sa.func.count()).select_from(tables.api_key)):
+            return
+        made = await known.create(conn, tenant_id=None, name="admin", permissions=["admin"], created_by="serve")
+        await audit.append(conn, None, "serve", "key.create", f"key/{made.id}", None, "applied", {"name": "admin"})
+        path = chosen.state_dir / settings.ADMIN_KEY_FILE
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(made.text + "\n")
+    shown = f": {made.text}" if chosen.dev else ""
+    sys.stderr.write(f"The first admin key is in {path}, where `agentos` finds it{shown}\n")
+
+
+def _listen(chosen: settings.Settings) -> socket.socket:
+    """The listening socket, bound before anything else so that a taken port is told at once."""
+    try:
+        family = socket.getaddrinfo(chosen.host, chosen.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((chosen.host, chosen.port))
+        listener.listen(512)
+        listener.setblocking(False)
+    except OSError as error:
+        raise settings.ConfigurationError(
+            f"cannot listen on {chosen.listen}: {error.strerror}; choose another address with --listen"
+        ) from None
+    return listener
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn on a socket that is ours; a signal first ends the open streams, then the server."""
+
+    def __init__(self, application: object, stopping: asyncio.Event) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,  # type: ignore[arg-type]
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=True,
+                lifespan="off",
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=10,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        self._stopping = stopping
+        self._task: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        asyncio.get_running_loop().call_soon_threadsafe(self._stopping.set)
+        super().handle_exit(sig, frame)
+
+    @contextlib.asynccontextmanager
+    async def running(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Serve on `listener` while the block lasts; entered when requests are answered."""
+        self._task = asyncio.create_task(self.serve(sockets=[listener]))
+        while not self.started:
+            if self._task.done():
+                self._task.result()
+                raise settings.ConfigurationError("the API could not be started; see the log")
+            await asyncio.sleep(0.002)
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            self.should_exit = True
+            await self._task
+
+    async def ended(self) -> None:
+        """Until a signal ends the server."""
+        assert self._task is not None
+        await asyncio.wait({self._task})
