@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ Dialect = Literal["sqlite", "postgresql"]
 SCHEMA = "agentos"
 """Where our tables live on PostgreSQL."""
 
+_PING_AFTER_S = 10.0
 _MIGRATION_LOCK = 0x6167656E746F73  # "agentos"
 
 
@@ -250,4 +252,24 @@ def _postgresql_engine(url: str, size: int, *, writer: bool) -> AsyncEngine:
     if not writer:
         options += " -c default_transaction_read_only=on"
     parsed = parsed.difference_update_query(["options"])
-    return _engine(parsed, size=size, writer=writer, connect_args={"options": options.strip()}, pool_pre_ping=True)
+    engine = _engine(parsed, size=size, writer=writer, connect_args={"options": options.strip()})
+    _ping_after_rest(engine)
+    return engine
+
+
+def _ping_after_rest(engine: AsyncEngine) -> None:
+    """Ask whether a connection still lives before it is used after a rest; before every use would double a read."""
+
+    @sa.event.listens_for(engine.sync_engine, "checkin")
+    def rest(_connection: object, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine.sync_engine, "checkout")
+    def use(connection: Any, record: Any, _proxy: object) -> None:
+        since = record.info.get("rests_since")
+        if since is None or time.monotonic() - since < _PING_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError from error

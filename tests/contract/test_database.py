@@ -14,8 +14,10 @@ from alembic import autogenerate, script
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import exc
+from tests.support import postgres
 
 from agentos_controller import bulk, ids, migrations, settings, tables
+from agentos_controller import database as databases
 from agentos_controller.database import Database, DatabaseInUse, SchemaNewer
 
 TENANT = "0199a1b2-0000-7000-8000-000000000001"
@@ -252,6 +254,18 @@ async def test_a_key_is_looked_up_by_the_primary_key_before_any_statistics(postg
         plan = "".join(await conn.scalars(sa.text(f"EXPLAIN {lookup}")))
     await opened.close()
     assert "pk_resource" in plan
+
+
+async def test_connections_that_died_at_rest_are_replaced(
+    postgresql_url: str, postgresql_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "_PING_AFTER_S", 0.0)
+    opened = Database(postgresql_url)
+    assert await opened.schema_version() == migrations.HEAD
+    name = sa.make_url(postgresql_url).database
+    postgresql_server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    assert await opened.schema_version() == migrations.HEAD
+    await opened.close()
 
 
 async def test_run_rows_land_in_their_partition(postgresql_url: str) -> None:
