@@ -124,10 +124,12 @@ class Egress:
             found = await self._addresses(host, port)
         except httpcore.ConnectError as error:
             raise handling.Retry("SourceUnavailable", str(error)) from None
-        for address in found:
-            if allowed(address, self._allow):
-                return str(address)
-        raise handling.Stall("SourceInvalid", f"{host} leads to a private address; the operator may open it")
+        # As for every other call: one closed address closes the name.
+        if not found or not all(allowed(address, self._allow) for address in found):
+            raise handling.Stall(
+                "SourceInvalid", f"{host} does not lead to a public address: the operator can allow it (--allow-egress)"
+            )
+        return str(found[0])
 
     async def close(self) -> None:
         for transport in self._transports.values():

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from agentos_controller import clock as clocks
 from agentos_controller import egress
 from agentos_controller.egress import Egress, EgressDenied
+from agentos_engine import errors as handling
 from agentos_engine.runtime import errors
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
@@ -256,6 +257,18 @@ async def test_a_slow_name_server_is_a_timeout() -> None:
     async with guard.client(["a.test"], timeout=0.01) as client:
         with pytest.raises(httpx.ConnectTimeout):
             await client.get("https://a.test/")
+    await guard.close()
+
+
+async def test_who_dials_by_himself_gets_a_checked_address() -> None:
+    known = names(**{"a.test": ["93.184.216.34"], "b.test": ["93.184.216.34", "10.0.0.1"], "c.test": ["127.0.0.1"]})
+    guard = Egress(LOOPBACK, resolve=known)
+    assert await guard.dial("a.test", 443) == "93.184.216.34"
+    assert await guard.dial("c.test", 443) == "127.0.0.1"
+    with pytest.raises(handling.Stall, match="--allow-egress"):
+        await guard.dial("b.test", 443)
+    with pytest.raises(handling.Retry):
+        await guard.dial("unknown.test", 443)
     await guard.close()
 
 
