@@ -23,7 +23,7 @@ Names = Callable[[str], Iterable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What follows for each manifest given; every ref of them is in exactly one of the three.
+    """What follows for each manifest given; the ref of each valid one is in exactly one of the three.
 
     `order` has dependencies before dependants. `wrong` has what is wrong with a resource's own references. `blocked`
     has those with nothing wrong themselves that need, directly or not, one that is wrong or broken: the nearest one.
@@ -45,6 +45,7 @@ def resolve(
     *,
     linked: Mapping[model.ResourceRef, kind.Linked] | None = None,
     broken: Collection[model.ResourceRef] = (),
+    suspects: Iterable[model.Manifest] = (),
     names: Names | None = None,
     platform: bool = False,
 ) -> Resolution:
@@ -55,10 +56,19 @@ def resolve(
         linked: unaffected resources by ref, at least those that `manifests` name.
         broken: refs that exist in git but cannot be used: they failed to load, or stalled earlier. Naming one is no
             error of the one who names it.
+        suspects: manifests of broken refs that are whole enough to look at their references too.
         names: for hints; `manifests`, `linked` and `broken` are always looked at.
         platform: whether the source is the platform's, where Tenant and Role may stand.
     """
-    return _Resolver(manifests, linked or {}, frozenset(broken), names, platform).run()
+    suspected = list(suspects)
+    refs = {manifest.ref for manifest in suspected}
+    unusable = refs.union(broken)
+    resolution = _Resolver([*manifests, *suspected], linked or {}, unusable, names, platform).run()
+    if not suspected:
+        return resolution
+    return Resolution(
+        resolution.order, resolution.wrong, {r: b for r, b in resolution.blocked.items() if r not in refs}
+    )
 
 
 class _Resolver:
@@ -66,7 +76,7 @@ class _Resolver:
         self,
         manifests: Iterable[model.Manifest],
         linked: Mapping[model.ResourceRef, kind.Linked],
-        broken: frozenset[model.ResourceRef],
+        broken: Collection[model.ResourceRef],
         names: Names | None,
         platform: bool,
     ) -> None:
@@ -97,7 +107,7 @@ class _Resolver:
         blocked: dict[model.ResourceRef, model.ResourceRef] = {}
         for group in groups:
             for ref in group:
-                if ref in self.wrong:
+                if ref in self.wrong or ref in self.broken:
                     continue
                 cause = next((to for to in self.all_targets(ref) if self.unusable(to, blocked)), None)
                 if cause is not None:
@@ -107,7 +117,7 @@ class _Resolver:
         return Resolution(tuple(order), {ref: tuple(found) for ref, found in self.wrong.items()}, blocked)
 
     def unusable(self, ref: model.ResourceRef, blocked: Mapping[model.ResourceRef, model.ResourceRef]) -> bool:
-        return ref in self.wrong or ref in blocked or (ref in self.broken and ref not in self.manifests)
+        return ref in self.wrong or ref in blocked or ref in self.broken
 
     def say(self, manifest: model.Manifest, code: str, at: model.Location, message: str, hint: str | None) -> None:
         self.wrong.setdefault(manifest.ref, []).append(manifest.diagnostic(code, at, message, hint))
@@ -121,6 +131,7 @@ class _Resolver:
 
     def duplicates(self, claimants: list[model.Manifest]) -> None:
         claimants.sort(key=lambda manifest: (manifest.path, manifest.line))
+        self.manifests[claimants[0].ref] = claimants[0]
         for manifest in claimants:
             other = next(one for one in claimants if one is not manifest)
             message = f"{manifest.ref} is also defined at {other.path}:{other.line}"
@@ -222,17 +233,17 @@ class _Resolver:
 
 
 def read_files(
-    manifest: model.Manifest, read: Callable[[str], bytes | None]
+    manifest: model.Manifest, read: Callable[[str], bytes | None], root: str = ""
 ) -> tuple[dict[str, str], list[model.Diagnostic]]:
     """The texts a manifest includes, by path as written, and what is wrong with them.
 
-    `read` gives the bytes at a path of the source, None where no plain file stands there; it may stop at `MAX_FILE` + 1
-    bytes.
+    `read` gives the bytes at a path, None where no plain file stands there; it may stop at `MAX_FILE` + 1 bytes. With
+    `root` the manifest's path and those read lie below that folder, which is the source's root.
     """
     texts: dict[str, str] = {}
     found: list[model.Diagnostic] = []
     for written in manifest.files:
-        text, problem = _read_file(manifest, written, read)
+        text, problem = _read_file(manifest, written, read, f"{root}/" if root else "")
         if problem is not None:
             code, message, hint = problem
             found.append(manifest.diagnostic(code, _where(manifest, written), message, hint))
@@ -242,10 +253,10 @@ def read_files(
 
 
 def _read_file(
-    manifest: model.Manifest, written: str, read: Callable[[str], bytes | None]
+    manifest: model.Manifest, written: str, read: Callable[[str], bytes | None], prefix: str
 ) -> tuple[str, tuple[str, str, str] | None]:
     try:
-        path = model.resolve_file(manifest.path, written)
+        path = prefix + model.resolve_file(manifest.path.removeprefix(prefix), written)
     except model.FileOutsideSource:
         hint = "A path inside the source: relative to this file, or from the source's root with a leading `/`."
         return "", ("FileOutsideSource", f"{written!r} leads out of the source", hint)

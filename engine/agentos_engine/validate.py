@@ -1,0 +1,299 @@
+"""The whole front over a tree of files: load, resolve and compile everything, and say all that is wrong.
+
+    validate(paths, read, run=…) -> Report        a repository: the platform's source and those of its tenants inside it
+    validate_tree(files) -> Report                the same for files in memory
+
+This is what `agentos validate` runs; nothing is applied. The work is cut into two rounds of independent pieces (load
+some files, compile some manifests), which `run` may spread over processes: pieces and answers are small and picklable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from agentos_engine import compile as compiling
+from agentos_engine import kind, load, model, paths, resolve
+
+Read = Callable[[str], bytes | None]
+"""The bytes of the file at a path of the repository, None if there is none. Picklable, to be used in processes."""
+_INDEPENDENT: Final = frozenset(
+    {"ExpressionSyntax", "TemplateSyntax", "UnknownName", "UnknownFunction", "ExpressionTooComplex"}
+)
+"""Errors of compiling that are true whatever is missing."""
+
+
+class Run(Protocol):
+    """Runs a function over pieces, in any order and any process; answers come in the order of the pieces."""
+
+    def __call__(self, function: Callable[[Any], Any], pieces: Sequence[Any], /) -> Iterable[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`diagnostics` in the order of paths and lines; how many files and manifests were looked at."""
+
+    diagnostics: tuple[model.Diagnostic, ...]
+    files: int
+    manifests: int
+
+    @property
+    def ok(self) -> bool:
+        return not any(diagnostic.is_error for diagnostic in self.diagnostics)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Manifests that stand below `root` (clean path, empty for the repository's), and the tenant they belong to.
+
+    `tenant` is None for the platform's own source.
+    """
+
+    root: str
+    tenant: str | None
+    selection: paths.Selection
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPiece:
+    """Files to load, as paths of the repository."""
+
+    read: Read
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompilePiece:
+    """Manifests to compile, with all they depend on.
+
+    `files` holds packed files with the root of their source and their path in the repository; `order` names manifests
+    of them (index of the file, number of the document) with dependencies first, and whether their diagnostics are
+    wanted; `extra` those that are already known to be wrong, to see what else is.
+    """
+
+    read: Read
+    files: tuple[tuple[str, str, bytes], ...]
+    order: tuple[tuple[int, int, bool], ...]
+    extra: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One tenant while it is put together."""
+
+    tenant: str | None
+    packed: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    manifests: list[tuple[tuple[str, str], model.Manifest]] = field(default_factory=list)
+    broken: list[tuple[tuple[str, str], load.Broken]] = field(default_factory=list)
+
+
+def validate_tree(files: Mapping[str, bytes], selection: paths.Selection | None = None) -> Report:
+    """Everything wrong with a repository held in memory, by path."""
+    return validate(files, files.get, selection=selection)
+
+
+def validate(
+    tree: Iterable[str],
+    read: Read,
+    *,
+    selection: paths.Selection | None = None,
+    run: Run = map,
+    pieces: int = 1,
+    platform: bool = True,
+) -> Report:
+    """Everything wrong with a repository.
+
+    Args:
+        tree: paths of all its files.
+        read: gives their bytes.
+        selection: what the repository's own source includes.
+        run: `map`, or the like of a process pool.
+        pieces: into how many pieces each round of work is cut.
+        platform: whether Tenant and Role may stand here; tenants found here are validated with the sources they have
+            in this repository.
+    """
+    every = sorted(tree)
+    own = Source("", None, selection or paths.Selection.of())
+    chosen = [(own, path) for path in _select(own, every, read)]
+    loaded = _load(read, [path for _, path in chosen], run, pieces)
+    inner = list(_tenants(loaded)) if platform else []
+    chosen += [(source, path) for source in inner for path in _select(source, every, read)]
+    loaded |= _load(read, [path for _, path in chosen if path not in loaded], run, pieces)
+    found: list[model.Diagnostic] = []
+    count = 0
+    work: list[tuple[_Unit, resolve.Resolution]] = []
+    for unit in _units(chosen, loaded, found):
+        count += len(unit.manifests) + len(unit.broken)
+        resolution = resolve.resolve(
+            [manifest for _, manifest in unit.manifests],
+            broken={broken.ref for _, broken in unit.broken},
+            suspects=[broken.manifest for _, broken in unit.broken if broken.manifest is not None],
+            platform=platform and unit.tenant is None,
+        )
+        found += resolution.diagnostics
+        work.append((unit, resolution))
+    for answer in run(compile_piece, _cut(read, work, pieces)):
+        found += answer
+    unique = {(one.path, one.line, one.column, one.code): one for one in reversed(found)}
+    ordered = sorted(unique.values(), key=lambda one: (one.path, one.line, one.column, one.code))
+    return Report(tuple(ordered), len(chosen), count)
+
+
+def _select(source: Source, every: Sequence[str], read: Read) -> Iterator[str]:
+    """Paths of the repository that are manifests of a source."""
+    prefix = f"{source.root}/" if source.root else ""
+    rules = source.selection.rules(read(prefix + paths.IGNORE_FILE) or b"")
+    for path in every:
+        if path.startswith(prefix) and rules.selects(path[len(prefix) :]):
+            yield path
+
+
+def _tenants(loaded: Mapping[str, tuple[bytes, load.File]]) -> Iterator[Source]:
+    """Sources of the tenants that the platform's source names and that stand in this repository."""
+    for _, file in loaded.values():
+        for manifest in file.manifests:
+            if manifest.ref.kind == "Tenant":
+                for source in manifest.spec["sources"]:
+                    root = "/".join(part for part in source.get("path", ".").split("/") if part not in ("", "."))
+                    if "git" not in source and ".." not in root.split("/"):
+                        selection = paths.Selection.of(source.get("include"), source.get("exclude", ()))
+                        yield Source(root, manifest.ref.name, selection)
+
+
+def _load(read: Read, wanted: Sequence[str], run: Run, pieces: int) -> dict[str, tuple[bytes, load.File]]:
+    out: dict[str, tuple[bytes, load.File]] = {}
+    todo = list(dict.fromkeys(wanted))
+    for answer in run(load_piece, [LoadPiece(read, tuple(part)) for part in _parts(todo, pieces)]):
+        for path, packed in answer:
+            out[path] = (packed, load.File.unpack(packed))
+    return out
+
+
+def load_piece(piece: LoadPiece) -> list[tuple[str, bytes]]:
+    """Load files; each as `load.File.pack` gives it."""
+    return [(path, load.load(piece.read(path) or b"").pack()) for path in piece.paths]
+
+
+def _units(
+    chosen: Iterable[tuple[Source, str]],
+    loaded: Mapping[str, tuple[bytes, load.File]],
+    found: list[model.Diagnostic],
+) -> Iterable[_Unit]:
+    """The tenants with their manifests; diagnostics of loading go to `found`."""
+    units: dict[str | None, _Unit] = {}
+    for source, path in chosen:
+        unit = units.setdefault(source.tenant, _Unit(source.tenant))
+        at = (source.root, path)
+        if at in unit.packed:
+            continue
+        unit.packed[at], file = loaded[path]
+        placed = file.at(path)
+        found += placed.diagnostics
+        unit.manifests += [(at, manifest) for manifest in placed.manifests]
+        unit.broken += [(at, broken) for broken in placed.broken]
+    return units.values()
+
+
+def _cut(read: Read, work: Sequence[tuple[_Unit, resolve.Resolution]], pieces: int) -> list[CompilePiece]:
+    """Pieces of about equal size. A dependency that several pieces need is compiled in each, and told of in one."""
+    total = sum(len(resolution.order) for _, resolution in work)
+    size = max(1, -(-total // pieces))
+    out = []
+    for unit, resolution in work:
+        where = {manifest.ref: at for at, manifest in unit.manifests}
+        by_ref = {manifest.ref: manifest for manifest in resolution.order}
+        rank = {manifest.ref: index for index, manifest in enumerate(resolution.order)}
+        extra = _extra(unit, resolution)
+        mine = sorted(resolution.order, key=lambda manifest: (manifest.path, manifest.document))
+        parts = list(_chunks(mine, size)) or [[]]
+        for index, part in enumerate(parts):
+            wanted = {manifest.ref for manifest in part}
+            more = extra if index == 0 else []
+            needed = _closure([*part, *(manifest for _, manifest in more)], by_ref)
+            places: dict[tuple[str, str], int] = {}
+            order = tuple(
+                (places.setdefault(where[ref], len(places)), by_ref[ref].document, ref in wanted)
+                for ref in sorted(needed, key=lambda ref: rank[ref])
+            )
+            extras = tuple((places.setdefault(at, len(places)), manifest.document) for at, manifest in more)
+            files = tuple((root, path, unit.packed[root, path]) for root, path in places)
+            if order or extras:
+                out.append(CompilePiece(read, files, order, extras))
+    return out
+
+
+def _extra(unit: _Unit, resolution: resolve.Resolution) -> list[tuple[tuple[str, str], model.Manifest]]:
+    """Manifests that are wrong or blocked already, where there is enough of them to look for more."""
+    out = [(at, broken.manifest) for at, broken in unit.broken if broken.manifest is not None]
+    stopped = {*resolution.wrong, *resolution.blocked}
+    return out + [(at, manifest) for at, manifest in unit.manifests if manifest.ref in stopped]
+
+
+def _closure(
+    start: Iterable[model.Manifest], by_ref: Mapping[model.ResourceRef, model.Manifest]
+) -> set[model.ResourceRef]:
+    """Refs of `start` and of all they depend on, as far as they compile."""
+    waiting = list(start)
+    seen = {manifest.ref for manifest in waiting if manifest.ref in by_ref}
+    while waiting:
+        for reference in waiting.pop().references:
+            if reference.to in by_ref and reference.to not in seen:
+                seen.add(reference.to)
+                waiting.append(by_ref[reference.to])
+    return seen
+
+
+def compile_piece(piece: CompilePiece) -> list[model.Diagnostic]:
+    """Compile the manifests of a piece; the diagnostics wanted, placed in the repository."""
+    manifests: dict[tuple[int, int], model.Manifest] = {}
+    for index, (_, path, packed) in enumerate(piece.files):
+        file = load.File.unpack(packed).at(path)
+        for manifest in file.manifests:
+            manifests[index, manifest.document] = manifest
+        for broken in file.broken:
+            if broken.manifest is not None:
+                manifests[index, broken.document] = broken.manifest
+    linked: dict[model.ResourceRef, kind.Linked] = {}
+    found: list[model.Diagnostic] = []
+    for index, document, wanted in piece.order:
+        root = piece.files[index][0]
+        manifest = manifests[index, document]
+        texts, wrong = resolve.read_files(manifest, piece.read, root)
+        deps = {reference.to: linked[reference.to] for reference in manifest.references if reference.to in linked}
+        compiled = None
+        if not wrong and len(deps) == len({reference.to for reference in manifest.references}):
+            compiled = compiling.compile(manifest, deps, texts)
+            if compiled.ok:
+                linked[manifest.ref] = compiled.linked
+        if wanted:
+            said = compiled.diagnostics if compiled else (*wrong, *further(manifest, deps, texts))
+            found += said
+    for index, document in piece.extra:
+        root = piece.files[index][0]
+        manifest = manifests[index, document]
+        texts, wrong = resolve.read_files(manifest, piece.read, root)
+        deps = {reference.to: linked[reference.to] for reference in manifest.references if reference.to in linked}
+        found += (*wrong, *further(manifest, deps, texts))
+    return found
+
+
+def further(
+    manifest: model.Manifest, deps: Mapping[model.ResourceRef, kind.Linked], texts: Mapping[str, str]
+) -> list[model.Diagnostic]:
+    """What else is wrong with a manifest that already stopped before compiling.
+
+    With all it names at hand that is every error; with something missing only what would be wrong anyway.
+    """
+    complete = all(reference.to in deps for reference in manifest.references) and set(manifest.files) <= set(texts)
+    said = [diagnostic for diagnostic in compiling.compile(manifest, deps, texts).diagnostics if diagnostic.is_error]
+    return said if complete else [diagnostic for diagnostic in said if diagnostic.code in _INDEPENDENT]
+
+
+def _parts(items: Sequence[str], pieces: int) -> Iterator[Sequence[str]]:
+    yield from _chunks(items, max(1, -(-len(items) // pieces)))
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for begin in range(0, len(items), size):
+        yield items[begin : begin + size]
