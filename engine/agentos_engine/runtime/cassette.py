@@ -149,7 +149,7 @@ def _canonical(value: Any) -> str:
 
 def _numbers(value: Any) -> Any:
     """JSON does not tell 1.0 from 1, and neither may a recording."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, dict):
         return {name: _numbers(item) for name, item in value.items()}

@@ -30,9 +30,9 @@ class Mark:
 
 
 class Turn:
-    """`names` are what expressions see; `writes` are (channel, value) in order."""
+    """`names` are what expressions see; `writes` are (channel, value) in order, of the state and at the end."""
 
-    __slots__ = ("_reducers", "config", "frame", "meter", "names", "writes")
+    __slots__ = ("_channels", "_reducers", "_touched", "config", "frame", "meter", "names", "writes")
 
     def __init__(
         self,
@@ -44,7 +44,9 @@ class Turn:
         config: lg.RunnableConfig,
     ) -> None:
         """`steps` maps step ids to their channels, `reducers` the fields of the state to theirs."""
+        self._channels = steps
         self._reducers = reducers
+        self._touched: set[str] = set()
         self.frame = frame
         self.meter = meter
         self.config = config
@@ -60,7 +62,7 @@ class Turn:
     def put(self, step: str, record: Mapping[str, Any]) -> None:
         """Record what became of a step."""
         self.names["steps"] = {**self.names["steps"], step: record}
-        self.writes.append((f"steps.{step}", record))
+        self._touched.add(step)
 
     def set(self, writes: Iterable[tuple[str, Any]]) -> None:
         """Apply writes to fields of the state, through their reducers."""
@@ -69,6 +71,12 @@ class Turn:
             state[name] = self._reducers[name](state[name], value)
             self.writes.append((f"state.{name}", value))
         self.names["state"] = state
+
+    def all_writes(self) -> list[tuple[str, Any]]:
+        """Everything to checkpoint: one record for a step, however often it ran in this turn."""
+        records = self.names["steps"]
+        touched = [(self._channels[step], records[step]) for step in records if step in self._touched]
+        return [*touched, *self.writes, ("spent", self.meter.delta), ("now", self.names["now"])]
 
     def mark(self) -> Mark:
         return Mark(len(self.writes), self.names["steps"], self.names["state"], self.names["now"])

@@ -17,6 +17,8 @@ from agentos_engine.runtime import frame as frames
 from agentos_engine.runtime.lg import RunnableConfig
 
 _SPARE_SUPERSTEPS = 5
+_FUSED = 50
+"""Steps that may share a node: enough for any chain, and an end for a cycle of them."""
 
 
 class Workflow:
@@ -71,8 +73,7 @@ class Workflow:
                     raise meter.out_of_time() from None
                 raise
             meter.worked(loop.time() - started)
-            this.writes += [("spent", meter.delta), ("now", this.names["now"])]
-            return lg.Command(update=this.writes, goto=lg.END if target == steps.END else target)
+            return lg.Command(update=this.all_writes(), goto=lg.END if target == steps.END else target)
 
         return node
 
@@ -80,7 +81,9 @@ class Workflow:
         """Execute `step` and the computing steps behind it; the target that is left."""
         target = await step.run(this, alone=True)
         this.tick()
-        while target != steps.END and (following := self._steps[target]).pure:
+        for _ in range(_FUSED):
+            if target == steps.END or not (following := self._steps[target]).pure:
+                break
             mark = this.mark()
             try:
                 target = await following.run(this, alone=False)
