@@ -1,0 +1,256 @@
+"""The pure heart of a round: a `Job` in, everything that follows from it out. Runs in any process, writes nothing.
+
+load → resolve → compile → admit → settle → summarize, over the affected resources only. An exception while one object
+is compiled quarantines that object; the others go on. Whole and incremental builds are this one function: they differ
+in what the job names as affected, which property tests hold to give the same outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+import zstandard
+
+from agentos_controller.reconcile import definitions, summary, values
+from agentos_controller.reconcile.summary import Verdict
+from agentos_controller.reconcile.values import Place, Stored
+from agentos_controller.source import snapshot
+from agentos_engine import artifacts, conditions, kind, load, model, plan, policy, resolve
+from agentos_engine import compile as compiling
+from agentos_engine.model import Diagnostic, ResourceRef
+
+log = logging.getLogger(__name__)
+
+Readers = Mapping[str, snapshot.Reader]
+"""Source id to what reads its tree; a source that cannot be read now is missing."""
+
+_LEVEL = 1
+"""Of zstd: artifacts are small, and many are written at once."""
+
+
+def build(job: values.Job, readers: Readers) -> values.Built:
+    """Everything that follows from `job`."""
+    return _Build(job, readers).run()
+
+
+class _Build:
+    def __init__(self, job: values.Job, readers: Readers) -> None:
+        self.job = job
+        self.readers = readers
+        self.built = values.Built(fresh=not job.stored and job.tenant.active_seq == 0)
+        self.verdicts: dict[ResourceRef, Verdict] = {}
+        self.linked: dict[ResourceRef, kind.Linked] = {}
+        """What can be compiled against: unaffected resources that are Ready, then each as it compiles."""
+        self.pins: dict[ResourceRef, str] = {}
+        """The digest of each of `linked`, to which its dependants are pinned."""
+
+    def run(self) -> values.Built:
+        found = definitions.find(self.job, self.readers, self.built)
+        self.verdicts = found.verdicts
+        self._compile_all(found)
+        self._admit()
+        self._summarize(found, self._settle())
+        return self.built
+
+    def _compile_all(self, found: definitions.Found) -> None:
+        broken = {ref for ref, verdict in self.verdicts.items() if verdict.stop is not None}
+        for ref, stored in self.job.stored.items():
+            if ref in self.verdicts or stored.blob_id is None:
+                continue
+            entry = stored.entry
+            if stored.ready != "True" or entry is None:
+                broken.add(ref)
+            else:
+                self.linked[ref] = _linked(ref, stored, entry)
+                self.pins[ref] = entry.artifact_digest
+        resolution = resolve.resolve(
+            [
+                manifest
+                for ref, manifests in found.manifests.items()
+                if ref in self.verdicts and ref not in broken
+                for _place, manifest in manifests
+            ],
+            linked=self.linked,
+            broken=broken,
+            names=self._names,
+            platform=self.job.tenant.platform,
+        )
+        for ref, wrong in resolution.wrong.items():
+            self._wrong(self.verdicts[ref], "Resolved", wrong)
+        for ref, cause in resolution.blocked.items():
+            self.verdicts[ref].stop = plan.dependency_stalled([cause])
+        for manifest in resolution.order:
+            self._compile(self.verdicts[manifest.ref], manifest)
+
+    def _names(self, of_kind: str) -> Iterable[str]:
+        return (ref.name for ref in (*self.job.known, *self.job.stored) if ref.kind == of_kind)
+
+    def _wrong(self, verdict: Verdict, condition: str, found: Iterable[Diagnostic]) -> bool:
+        """Note diagnostics; whether they stop the resource."""
+        found = list(found)
+        verdict.diagnostics += found
+        verdict.stop = verdict.stop or summary.stop_of(condition, found)
+        return verdict.stop is not None
+
+    def _compile(self, verdict: Verdict, manifest: model.Manifest) -> None:
+        texts, wrong = self._texts(verdict, manifest)
+        if self._wrong(verdict, "Resolved", wrong):
+            return
+        verdict.manifest = manifest = load.with_files(manifest, texts)
+        wanted = sorted({reference.to for reference in manifest.references})
+        stalled = [ref for ref in wanted if ref not in self.linked]
+        if stalled:
+            verdict.stop = plan.dependency_stalled(stalled)
+            return
+        try:
+            compiled = compiling.compile(manifest, {ref: self.linked[ref] for ref in wanted}, texts)
+            digest = compiled.digest
+        except Exception as error:
+            log.exception("compiling failed", extra={"resource": str(verdict.ref), "tenant": self.job.tenant.name})
+            text = f"compiling failed: {type(error).__name__}: {error}"
+            verdict.stop = conditions.Stop("Compiled", "Quarantined", text[:1000])
+            return
+        if self._wrong(verdict, "Compiled", compiled.diagnostics):
+            return
+        verdict.compiled = compiled
+        verdict.entry = plan.Entry(manifest.digest, digest, {ref: self.pins[ref] for ref in wanted})
+        self.linked[verdict.ref] = compiled.linked
+        self.pins[verdict.ref] = digest
+
+    def _texts(self, verdict: Verdict, manifest: model.Manifest) -> tuple[dict[str, str], list[Diagnostic]]:
+        """The included files. Where one stands, and that one is missing, is remembered too: it may come."""
+        source_id = next(place.source_id for place in verdict.places if place.path == manifest.path)
+        reader = self.readers.get(source_id)
+        paths: list[str] = []
+
+        def read(path: str) -> bytes | None:
+            paths.append(path)
+            blob = reader.find(path) if reader is not None else None
+            if blob is None or reader is None:
+                return None
+            self.built.texts[Place(source_id, path)] = blob
+            try:
+                return reader.read(blob, resolve.MAX_FILE)
+            except snapshot.FileTooLarge:
+                return bytes(resolve.MAX_FILE + 1)
+
+        texts, wrong = resolve.read_files(manifest, read)
+        verdict.files = tuple(dict.fromkeys(paths))
+        return texts, wrong
+
+    def _admit(self) -> None:
+        """Ask the policies that are in force after this round: new rules judge the commit that brings them."""
+        job = self.job
+        own = dict(job.own_policies)
+        for ref, verdict in self.verdicts.items():
+            if ref.kind != "Policy":
+                continue
+            if verdict.removed:
+                own.pop(ref.name, None)
+            elif verdict.compiled is not None and verdict.compiled.artifact is not None:
+                own[ref.name] = verdict.compiled.artifact.body
+        origin = "platform" if job.tenant.platform else "tenant"
+        bound = [policy.Bound(name, "platform", body) for name, body in job.policies.items()]
+        bound += [policy.Bound(name, origin, body) for name, body in own.items()]  # type: ignore[arg-type]
+        if not bound:
+            return
+        tenant = {"name": job.tenant.name, "labels": dict(job.tenant.spec.get("labels") or {})}
+        for ref, verdict in self.verdicts.items():
+            manifest, compiled = verdict.manifest, verdict.compiled
+            if verdict.stop is not None or manifest is None or compiled is None:
+                continue
+            source = job.origins[verdict.places[0].source_id]
+            told = {"ref": source.ref, "author": source.author}
+            subject = policy.Subject(ref, manifest.path, manifest.labels, manifest.annotations, tenant, told)
+            body = compiled.artifact.body if compiled.artifact is not None else compiled.interface.get("model")
+            admission = policy.admit(bound, subject, body, self._old(ref))
+            verdict.stop = admission.stop
+            verdict.findings = (*admission.warnings, *admission.audits)
+
+    def _old(self, ref: ResourceRef) -> Mapping[str, Any] | None:
+        stored = self.job.stored.get(ref)
+        if stored is None or stored.artifact_digest is None:
+            return None
+        packed = self.job.bodies.get(stored.artifact_digest)
+        if packed is None:
+            return (stored.interface or {}).get("model")
+        body: Mapping[str, Any] = orjson.loads(zstandard.decompress(packed))
+        return body
+
+    def _settle(self) -> plan.Settlement:
+        desired: dict[ResourceRef, plan.Desired] = {}
+        removed: set[ResourceRef] = set()
+        for ref, verdict in self.verdicts.items():
+            if verdict.removed:
+                if _entry(self.job.stored.get(ref)) is not None:
+                    removed.add(ref)
+            elif verdict.stop is not None or verdict.entry is None:
+                desired[ref] = plan.Broken(verdict.stop or plan.dependency_stalled(()))
+            else:
+                desired[ref] = plan.Built(verdict.entry)
+        return plan.settle(_Live(self.job.stored), desired, removed)
+
+    def _summarize(self, found: definitions.Found, settlement: plan.Settlement) -> None:
+        changes = {change.ref: change for change in settlement.changes}
+        held = self.job.tenant.held
+        writer = summary.Summary(self.job, self.built)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        for ref in sorted(self.verdicts):
+            verdict = self.verdicts[ref]
+            change, stop = changes.get(ref), settlement.stops.get(ref)
+            if held:
+                if stop is None and change is not None and change.action != "unchanged":
+                    what = "its removal" if verdict.removed else "this version"
+                    stop = conditions.Stop("Applied", "Held", f"{what} waits: a rollback holds the tenant")
+                change = None
+            writer.add(verdict, change, stop)
+            compiled = verdict.compiled
+            if ref in self.built.moved and compiled is not None and compiled.artifact is not None:
+                data = artifacts.canonical(compiled.artifact.body)
+                self.built.artifacts.append(
+                    values.PackedArtifact(
+                        compiled.artifact.digest,
+                        compiled.artifact.type,
+                        compiled.artifact.name,
+                        compressor.compress(data),
+                        len(data),
+                    )
+                )
+        for place, diagnostics in found.unanswered.items():
+            writer.diagnostics([place], diagnostics, self.job.origins[place.source_id].revision)
+
+
+def _linked(ref: ResourceRef, stored: Stored, entry: plan.Entry) -> kind.Linked:
+    interface = stored.interface or {}
+    # A kind that emits no artifact is pinned by the digest of its interface (`compile.Compiled.digest`).
+    emits = entry.artifact_digest != artifacts.digest_of(dict(interface))
+    return kind.Linked(ref, interface, entry.artifact_digest if emits else None)
+
+
+def _entry(stored: Stored | None) -> plan.Entry | None:
+    return stored.entry if stored is not None else None
+
+
+class _Live:
+    """The generation that serves, as far as the job knows it (`plan.Live`)."""
+
+    def __init__(self, stored: Mapping[ResourceRef, Stored]) -> None:
+        self._stored = stored
+        self._entries = {ref: row.entry for ref, row in stored.items()}
+        self._users: defaultdict[ResourceRef, list[ResourceRef]] = defaultdict(list)
+        for ref, entry in self._entries.items():
+            for dep in entry.deps if entry is not None else ():
+                self._users[dep].append(ref)
+
+    def entry(self, ref: ResourceRef) -> plan.Entry | None:
+        return self._entries.get(ref)
+
+    def dependants(self, ref: ResourceRef) -> Iterable[ResourceRef]:
+        return self._users.get(ref, ())
+
+    def stalled(self, ref: ResourceRef) -> bool:
+        return ref in self._stored and self._stored[ref].ready != "True"
