@@ -248,7 +248,7 @@ def _trigger(tenant: int, index: int) -> str:
     workflow: flow-{index}
     with:
       order: "${{event.data.order}}"
-      message: "${{event.data.message + ' ({index})'}}"
+      message: "${{string(event.data.message) + ' ({index})'}}"
       limit: "${{double(event.data.limit) + {index}.0}}"
   concurrency: {{key: "${{event.data.order}}:{index}", max: 2}}
 {amounts}
