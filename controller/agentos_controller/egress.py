@@ -15,6 +15,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import cookiejar
 from typing import Any, Literal
 
 import httpcore
@@ -102,13 +103,16 @@ class Egress:
     def client(self, hosts: Sequence[str], *, timeout: float = 60.0, max_bytes: int = MAX_BYTES) -> httpx.AsyncClient:
         """A client that reaches only `hosts`: ``name``, ``name:port`` or ``*.domain``, as in manifests.
 
-        `timeout` is seconds between bytes, `max_bytes` bounds an answer's body. It costs nothing to make and to close.
+        `timeout` is seconds between bytes, `max_bytes` bounds an answer's body. It costs nothing to make and to
+        close, and keeps no cookies.
         It raises `EgressDenied` beside httpx's own errors.
         """
         return httpx.AsyncClient(
             transport=_Bounded(self._transports, tuple(host.lower() for host in hosts), max_bytes),
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT_S)),
             headers={"accept-encoding": "gzip, deflate"},
+            # Whoever keeps a client over several calls must not carry one tenant's session into another's.
+            cookies=cookiejar.CookieJar(cookiejar.DefaultCookiePolicy(allowed_domains=[])),
             trust_env=False,
             follow_redirects=False,
         )

@@ -209,6 +209,17 @@ async def test_redirects_are_answers(server: Server) -> None:
     await guard.close()
 
 
+async def test_cookies_are_not_kept(server: Server) -> None:
+    server.answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=of-somebody\r\nContent-Length: 0\r\n\r\n"
+    guard = Egress(LOOPBACK, resolve=names(**{"a.test": ["127.0.0.1"]}))
+    async with guard.client(["a.test"]) as client:
+        for _ in range(2):
+            await client.get(f"http://a.test:{server.port}/")
+    assert len(server.heads) == 2
+    assert not any("of-somebody" in head for head in server.heads)
+    await guard.close()
+
+
 async def test_the_environments_proxy_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{server.port}")
