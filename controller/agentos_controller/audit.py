@@ -36,7 +36,7 @@ async def append(
     tenant_id: str | None,
     actor: str,
     action: str,
-    object: str,
+    object: str,  # noqa: A002
     revision: str | None,
     outcome: str,
     detail: Mapping[str, Any] | None = None,
