@@ -86,12 +86,12 @@ class _Resolver:
         self.platform = platform
         self.wrong: dict[model.ResourceRef, list[model.Diagnostic]] = {}
         self.manifests: dict[model.ResourceRef, model.Manifest] = {}
-        twice: dict[model.ResourceRef, list[model.Manifest]] = {}
+        self.twice: dict[model.ResourceRef, list[model.Manifest]] = {}
         for manifest in manifests:
             first = self.manifests.setdefault(manifest.ref, manifest)
             if first is not manifest:
-                twice.setdefault(manifest.ref, [first]).append(manifest)
-        for claimants in twice.values():
+                self.twice.setdefault(manifest.ref, [first]).append(manifest)
+        for claimants in self.twice.values():
             self.duplicates(claimants)
 
     def run(self) -> Resolution:
@@ -144,6 +144,8 @@ class _Resolver:
 
     def reference(self, manifest: model.Manifest, reference: model.Reference) -> None:
         to = reference.to
+        if to in self.twice:
+            return
         if to in self.manifests:
             operations: Mapping[str, Any] | None = self.manifests[to].spec.get("operations")
         elif to in self.broken:

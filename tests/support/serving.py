@@ -98,14 +98,14 @@ def digest_of(name: str, body: Mapping[str, Any]) -> str:
 
 
 def workflow(
-    name: str, steps: list[dict[str, Any]], *, input: Mapping[str, Any] | None = None, **more: Any
+    name: str, steps: list[dict[str, Any]], *, takes: Mapping[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
     """The body of a workflow's graph; steps fall through in order unless they say otherwise."""
     return {
         "form": "workflow",
         "name": name,
         "description": "",
-        "input": input,
+        "input": takes,
         "state": {},
         "entry": steps[0]["id"],
         "steps": [
