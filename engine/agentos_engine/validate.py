@@ -101,6 +101,7 @@ def validate(
     run: Run = map,
     pieces: int = 1,
     platform: bool = True,
+    forbidden: Iterable[str] = (),
 ) -> Report:
     """Everything wrong with a repository.
 
@@ -112,6 +113,7 @@ def validate(
         pieces: into how many pieces each round of work is cut.
         platform: whether Tenant and Role may stand here; tenants found here are validated with the sources they have
             in this repository.
+        forbidden: paths of what is there but is no plain file: symlinks, submodules.
     """
     every = sorted(tree)
     own = Source("", None, selection or paths.Selection.of())
@@ -120,7 +122,11 @@ def validate(
     inner = list(_tenants(loaded)) if platform else []
     chosen += [(source, path) for source in inner for path in _select(source, every, read)]
     loaded |= _load(read, [path for _, path in chosen if path not in loaded], run, pieces)
-    found: list[model.Diagnostic] = []
+    found = [
+        model.Diagnostic("FileForbidden", path, 1, 1, "this is no plain file", "commit the file itself, not a link")
+        for source in (own, *inner)
+        for path in _select(source, sorted(forbidden), read)
+    ]
     count = 0
     work: list[tuple[_Unit, resolve.Resolution]] = []
     for unit in _units(chosen, loaded, found):

@@ -46,7 +46,7 @@ class Folder:
         files: dict[str, str] = {}
         forbidden: dict[str, str] = {}
         seen: dict[str, tuple[_Stat, str]] = {}
-        for path, entry in _walk(self.root):
+        for path, entry in walk(self.root):
             if entry.is_symlink():
                 forbidden[path] = "a symlink"
                 continue
@@ -146,7 +146,8 @@ class FolderSnapshot:
         return snapshot.Changes(_differences(old.files, new.files), _differences(old.forbidden, new.forbidden))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every entry below `root` that is no folder, with its path; tools' own folders left out, symlinks not followed."""
     todo = [""]
     while todo:
         prefix = todo.pop()
