@@ -15,7 +15,7 @@ from agentos_controller.runs import approvals, events, queue, records, recovery,
 from agentos_engine import errors
 
 NUMBERS = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
-BODY = serving.workflow("adder", [{"id": "only", "type": "set", "set": {}}], input=NUMBERS)
+BODY = serving.workflow("adder", [{"id": "only", "type": "set", "set": {}}], takes=NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ async def place(database: database.Database, clock: clock.ManualClock) -> Place:
 
 async def test_a_run_is_pinned_to_the_live_generation(place: Place) -> None:
     first = await place.create()
-    changed = serving.workflow("adder", [{"id": "other", "type": "set", "set": {}}], input=NUMBERS)
+    changed = serving.workflow("adder", [{"id": "other", "type": "set", "set": {}}], takes=NUMBERS)
     await serving.serve(place.db, place.tenant_id, {"Workflow/adder": changed})
     second = await place.create()
     assert (first.generation, second.generation) == (1, 2)
@@ -175,7 +175,8 @@ async def test_a_stale_executor_cannot_end_a_run(place: Place) -> None:
     assert stale is not None
     assert await recovery.redeliver(place.db, 2) == [(run.id, 0)]
     holder = await segments.begin(place.db, run.id, 0, 3)
-    assert holder is not None and holder.delivery == 2
+    assert holder is not None
+    assert holder.delivery == 2
     end = segments.End("succeeded", {"x": 1}, "done")
     assert await segments.finish(place.db, stale, end, segments.Usage(), [], [_event(stale)], 4) is None
     assert await place.state(run.id) == "running"
@@ -260,7 +261,8 @@ async def test_an_approval_resumes_its_run(place: Place) -> None:
         "fine",
     )
     begun = await segments.begin(place.db, run.id, 1, 9)
-    assert begun is not None and begun.delivery == 1
+    assert begun is not None
+    assert begun.delivery == 1
 
 
 async def test_the_first_decision_wins(place: Place) -> None:

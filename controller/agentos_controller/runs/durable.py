@@ -27,6 +27,8 @@ VERSION = "1"
 WORKFLOW = "segment"
 SLOW_POLL = 5.0
 """Seconds between looks into the queue without a signal."""
+ENDING = 5.0
+"""Seconds DBOS gets at a stop to write down how segments ended."""
 POOL_SIZE = 6
 THREADS = 16
 
@@ -92,7 +94,7 @@ class Durable:
             "max_executor_threads": THREADS,
             "log_level": "WARNING",
             "enable_otlp": False,
-            "notification_listener_polling_interval_sec": 60.0,
+            "notification_listener_polling_interval_sec": 0.5,  # it sleeps so long at a stop
             "scheduler_polling_interval_sec": 3600.0,
         }
         DBOS(config=config)
@@ -162,12 +164,17 @@ class Durable:
             done.update(status.workflow_id for status in found)
         return done
 
-    async def stop(self, grace: float) -> None:
-        """Take nothing new, give what runs `grace` seconds, and let go."""
+    async def close_queue(self) -> None:
+        """Take nothing new from the queue."""
         self._bell.set()
         await asyncio.to_thread(self._worker.join, 10.0)
+
+    async def stop(self) -> None:
+        """Let go, once no segment runs any more: wait until the ends of all are written, then close."""
+        if ending := set(_instance()._workflow_tasks):
+            await asyncio.wait(ending, timeout=ENDING)
         # DBOS took over the loop's default executor: after this, `to_thread` is unusable.
-        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=int(grace))
+        await asyncio.to_thread(DBOS.destroy)
         self._client.destroy()
         self._engine.dispose()
 

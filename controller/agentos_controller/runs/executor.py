@@ -127,11 +127,14 @@ class Executor:
 
     async def stop(self) -> None:
         """Let segments that run finish for `grace` seconds; what is left goes on in the next process."""
-        if self._starting:
-            await asyncio.wait(self._starting, timeout=self._grace)
-        if self._durable is not None:
+        if self._durable is not None and self._worker is not None:
+            # From here on `start` and `enqueue` decline.
             running, self._durable = self._durable, None
-            await running.stop(self._grace)
+            await running.close_queue()
+            if self._starting:
+                await asyncio.wait(self._starting, timeout=self._grace)
+            await self._worker.stop(self._grace)
+            await running.stop()
         await self._stack.aclose()
 
     def progress(self) -> dict[str, Any]:

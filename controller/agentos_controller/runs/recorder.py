@@ -17,8 +17,9 @@ from agentos_controller.runs import events, segments
 
 MAX_VALUE = 64 * 1024
 """Bytes of JSON that stand in a step's or an event's row; the whole value is in the checkpoint."""
-DELTA_WINDOW_US = 250_000
-DELTA_BYTES = 4_096
+TOKEN = "token"
+TOKEN_WINDOW_US = 250_000
+TOKEN_BYTES = 4_096
 
 Task = Callable[[], tuple[str, str]]
 """Names the running task: its namespace and id, empty outside of one."""
@@ -44,7 +45,7 @@ class Recorder:
         self._number = begun.next_number
         self._numbers: dict[tuple[str, int], tuple[int, int]] = {}
         self._held: list[tuple[str, str, dict[str, Any] | None, dict[str, Any]]] = []
-        self._deltas: dict[str, tuple[int, list[str]]] = {}
+        self._tokens: dict[str, tuple[int, list[str]]] = {}
         self._tokens_in = 0
         self._tokens_out = 0
         self._cost = 0
@@ -112,13 +113,13 @@ class Recorder:
             self._held.append((*self._task(), row, event))
 
     def emit(self, type: str, path: str | None, data: Any) -> None:  # noqa: A002 - the runtime's word
-        """Something else happened in the step at `path`. ``….delta`` with `text` is collected into larger pieces."""
+        """Something else happened in the step at `path`. The `text` of ``token`` is collected into larger pieces."""
         now = self._clock.now_us()
-        if type.endswith(".delta") and isinstance(data, Mapping) and isinstance(data.get("text"), str):
-            since, pieces = self._deltas.setdefault(path or "", (now, []))
+        if type == TOKEN and isinstance(data, Mapping) and isinstance(data.get("text"), str):
+            since, pieces = self._tokens.setdefault(path or "", (now, []))
             pieces.append(data["text"])
-            if now - since >= DELTA_WINDOW_US or sum(map(len, pieces)) >= DELTA_BYTES:
-                self._release_deltas(path or "", type)
+            if now - since >= TOKEN_WINDOW_US or sum(map(len, pieces)) >= TOKEN_BYTES:
+                self._release_tokens(path or "")
             return
         self._release(None, self._event(type, path, self._shown(data), now))
 
@@ -133,8 +134,8 @@ class Recorder:
     async def close(self, type_: str, data: Any) -> tuple[segments.Rows, segments.Rows]:
         """The rows not written yet and a last event, for the transaction that ends the segment."""
         self._let_go(lambda _namespace, _task: True)
-        for path in list(self._deltas):
-            self._release_deltas(path, "message.delta")
+        for path in list(self._tokens):
+            self._release_tokens(path)
         batch = await self._writer.drain(self._begun.run_id) or events.Batch(self._begun.fence)
         now = self._clock.now_us()
         last = self._numbered(self._event(type_, None, self._shown(data), now))
@@ -153,18 +154,18 @@ class Recorder:
 
     def _release(self, row: dict[str, Any] | None, event: dict[str, Any]) -> None:
         path = event["step_path"] or ""
-        if path in self._deltas and event["type"].startswith("step."):
-            self._release_deltas(path, "message.delta")
+        if path in self._tokens and event["type"].startswith("step."):
+            self._release_tokens(path)
         batch = self._writer.batch(self._begun.run_id, self._begun.fence)
         if row is not None:
             batch.add_step(row)
         batch.events.append(self._numbered(event))
 
-    def _release_deltas(self, path: str, type_: str) -> None:
-        _, pieces = self._deltas.pop(path)
+    def _release_tokens(self, path: str) -> None:
+        _, pieces = self._tokens.pop(path)
         batch = self._writer.batch(self._begun.run_id, self._begun.fence)
         data = self._shown({"text": "".join(pieces)})
-        batch.events.append(self._numbered(self._event(type_, path or None, data, self._clock.now_us())))
+        batch.events.append(self._numbered(self._event(TOKEN, path or None, data, self._clock.now_us())))
 
     def _event(self, type_: str, path: str | None, data: Any, now: int) -> dict[str, Any]:
         return {

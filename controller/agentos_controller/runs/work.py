@@ -40,6 +40,7 @@ class Worker:
         self._starter = starter
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._ending: set[str] = set()
 
     @property
     def working_on(self) -> frozenset[str]:
@@ -47,14 +48,24 @@ class Worker:
         return frozenset(self._tasks)
 
     def cancel(self, run_id: str) -> bool:
-        """Stop a run here, at its next await. False: it is not worked on here."""
+        """Stop a run here, at its next await; one that is ending anyway ends. False: it is not worked on here."""
         task = self._tasks.get(run_id)
         if task is None:
             return False
-        if run_id not in self._cancelled:
+        if run_id not in self._cancelled | self._ending:
             self._cancelled.add(run_id)
             task.cancel()
         return True
+
+    async def stop(self, grace: float) -> None:
+        """Give segments `grace` seconds, then break them off: the next process goes on with them."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks.values()), timeout=grace)
+        left = set(self._tasks.values())
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def segment(self, run_id: str, segment: int) -> None:
         """Execute a segment, if its run is there to be taken."""
@@ -77,6 +88,7 @@ class Worker:
         finally:
             self._tasks.pop(run_id, None)
             self._cancelled.discard(run_id)
+            self._ending.discard(run_id)
 
     async def _work(self, begun: segments.Begun, told: recorder.Recorder) -> None:
         here = self._world.of(begun)
@@ -122,7 +134,7 @@ class Worker:
         }
         fresh = begun.segment == 0 and begun.delivery == 1
         with self._holds.hold(thread, savers.Hold(begun.run_id, begun.fence, told, fresh)):
-            given = begun.input
+            given: Any = {"input": begun.input}
             if not fresh:
                 state = await graph.aget_state(config)
                 if state.created_at is not None:
@@ -137,6 +149,7 @@ class Worker:
     async def _wait(
         self, begun: segments.Begun, told: recorder.Recorder, here: services.Here, asked: Sequence[Any]
     ) -> None:
+        self._ending.add(begun.run_id)
         now = self._clock.now_us()
         questions = [_question(interrupt, here, now) for interrupt in asked]
         steps, rows = await told.close(
@@ -152,6 +165,7 @@ class Worker:
             self._db.notify(queue.QUEUE)
 
     async def _finish(self, begun: segments.Begun, told: recorder.Recorder, end: segments.End) -> None:
+        self._ending.add(begun.run_id)
         usage = told.usage
         used = {"tokensIn": usage.tokens_in, "tokensOut": usage.tokens_out, "costMicros": usage.cost}
         data: dict[str, Any] = {"usage": used}

@@ -1,14 +1,14 @@
 """When a Schedule artifact ticks: pure arithmetic over its body, on APScheduler's cron trigger.
 
 A tick is an epoch-microsecond moment and depends on nothing but the artifact: every process and every restart computes
-the same ones. Cron here means what cron means elsewhere, which the trigger does not: weekdays are counted from Sunday,
-a range may wrap (``FRI-MON``), ``5/15`` starts at 5, and a day of month beside a weekday means either.
+the same ones. What a cron line means is said by the engine; the trigger, which would read it otherwise (weekdays from
+Monday, both day fields at once), gets plain lists of values.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -17,9 +17,9 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 
 from agentos_controller import clock
+from agentos_engine import cron
 
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_HIGHEST = {"minute": 59, "hour": 23, "day": 31, "month": 12}
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 class Times(Protocol):
@@ -54,13 +54,14 @@ class Cron:
     """Five fields in a timezone.
 
     A local time that a clock change skips ticks right after the change; one that it repeats ticks the first time only,
-    unless the hour is ``*``.
+    unless it ticks in every hour.
     """
 
     def __init__(self, line: str, zone: tzinfo) -> None:
-        self._trigger = _trigger(line, zone)
+        parsed = cron.parse(line)
+        self._trigger = _trigger(parsed, zone)
         self._zone = zone
-        self._both = line.split()[1].startswith("*")
+        self._both = len(parsed.hours) == 24
 
     def after(self, moment_us: int) -> int | None:
         start = clock.to_datetime(moment_us + 1).astimezone(self._zone)
@@ -104,48 +105,19 @@ def jitter(tenant_id: str, name: str, jitter_us: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{tenant_id}/{name}".encode()).digest()[:8]) % jitter_us
 
 
-def _trigger(line: str, zone: tzinfo) -> CronTrigger | OrTrigger:
-    minute, hour, day, month, weekday = line.split()
+def _trigger(parsed: cron.Cron, zone: tzinfo) -> CronTrigger | OrTrigger:
     common = {
-        "minute": _steps("minute", minute),
-        "hour": _steps("hour", hour),
-        "month": _steps("month", month),
+        "month": _listed(parsed.months),
+        "hour": _listed(parsed.hours),
+        "minute": _listed(parsed.minutes),
         "timezone": zone,
     }
-    days, weekdays = _steps("day", day), _weekdays(weekday)
-    if day.startswith("*") or weekday.startswith("*"):
-        return CronTrigger(day=days, day_of_week=weekdays, **common)
-    return OrTrigger([CronTrigger(day=days, **common), CronTrigger(day_of_week=weekdays, **common)])
+    days = _listed(parsed.days)
+    weekdays = ",".join(_WEEKDAYS[number] for number in sorted(parsed.weekdays))
+    if parsed.days_restricted and parsed.weekdays_restricted:
+        return OrTrigger([CronTrigger(day=days, **common), CronTrigger(day_of_week=weekdays, **common)])
+    return CronTrigger(day=days, day_of_week=weekdays, **common)
 
 
-def _steps(field: str, text: str) -> str:
-    """`text` with ``5/15`` written as the range it means."""
-    parts = []
-    for part in text.lower().split(","):
-        start, slash, step = part.partition("/")
-        if slash and start != "*" and "-" not in start:
-            part = f"{start}-{_HIGHEST[field]}/{step}"
-        parts.append(part)
-    return ",".join(parts)
-
-
-def _weekdays(text: str) -> str:
-    """`text` as a list of weekday names: numbers count from Sunday (0 and 7), ranges may wrap, steps are taken."""
-    if text == "*":
-        return "*"
-    chosen: set[int] = set()
-    for part in text.lower().split(","):
-        span, _, step = part.partition("/")
-        first, dash, last = span.partition("-")
-        if first == "*":
-            start, end = 0, 6
-        else:
-            start = _weekday(first)
-            end = _weekday(last) if dash else (6 if step else start)
-        length = (end - start) % 7
-        chosen.update((start + offset) % 7 for offset in range(0, length + 1, int(step or 1)))
-    return ",".join(WEEKDAYS[number] for number in sorted(chosen))
-
-
-def _weekday(text: str) -> int:
-    return int(text) % 7 if text.isdigit() else WEEKDAYS.index(text[:3])
+def _listed(values: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(values)))

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
 
@@ -36,6 +37,13 @@ Text = text()
 Enum = text(24)
 Blob = sa.LargeBinary()
 Doc = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+@compiles(sa.JSON, "sqlite")
+def _text_affinity(_type: sa.JSON, _compiler: object, **_options: object) -> str:
+    """As TEXT: SQLite would take a column of type JSON for a numeric one, and turn the document ``1.0`` into 1."""
+    return "TEXT"
+
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
