@@ -55,7 +55,7 @@ async def test_text_usage_and_cost(here: world.World, provider: str) -> None:
     assert row["cost_micros"] == 600 * 2 + 400 * 0.5 + 10 * 8
     assert request.json["temperature"] == 0.5
     assert request.json["max_tokens" if provider == "anthropic" else "max_completion_tokens"] == 100
-    assert here.hosts == [("127.0.0.1",)]
+    assert here.hosts == [(server.url.removeprefix("http://"),)]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -229,3 +232,15 @@ async def test_a_script_without_an_answer_says_so() -> None:
         await scripted.Script("s", [{"when": "input == 'y'", "text": ""}]).answer([HumanMessage("x")], [])
     with pytest.raises(errors.RunError, match="script of model s"):
         await scripted.Script("s", [{"text": "${results[3]}"}]).answer([HumanMessage("x")], [])
+
+
+def test_recordings_and_errors_do_not_bring_langgraph() -> None:
+    names = ("cassette", "errors", "retry", "scrub", "services", "values")
+    code = "import sys, os\n" + "".join(f"import agentos_engine.runtime.{name}\n" for name in names)
+    code += "print([m for m in sys.modules if m.startswith('lang')], os.environ['LANGGRAPH_STRICT_MSGPACK'])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_here())
+    assert shown.stdout.strip() == "[] true"
+
+
+def _here() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -85,7 +85,7 @@ class Done:
 
     result: Result
     writes: tuple[tuple[str, Any], ...] = ()
-    failures: list[Any] | None = None
+    failures: list[Any] = field(default_factory=list)
 
 
 Action = Callable[[Call], Awaitable[Result]]

@@ -36,6 +36,8 @@ from agentos_engine.runtime.lg import RunnableConfig
 DEFAULT_STEPS = 50
 PARALLEL_TOOLS = 16
 _REPAIRS = 1
+_MESSAGE = {"type": "object", "properties": {"message": {"type": "string"}}}
+"""Input of an agent that declares none."""
 
 
 class Agent:
@@ -52,14 +54,14 @@ class Agent:
         self._caps = building.caps_of(body, DEFAULT_STEPS)
         self.graph = building.Graph(
             name=f"Agent/{body['name']}",
-            compiled=self._compiled(build.schema(body.get("input"))),
+            compiled=self._compiled(build, body.get("input")),
             recursion_limit=2 * int(self._caps[limits.STEPS]) + 5,
             max_depth=build.limits.get("depth"),
         )
 
-    def _compiled(self, given: Any) -> lg.CompiledStateGraph[Any, Any, Any, Any]:
+    def _compiled(self, build: building.Build, given: Any) -> lg.CompiledStateGraph[Any, Any, Any, Any]:
         layout = {
-            "input": Annotated[Any, channels.input_of(given)],
+            "input": Annotated[Any, channels.input_of(build.schema(_MESSAGE if given is None else given))],
             "messages": Annotated[Any, channels.messages()],
             "repairs": Any,
             "now": Any,
@@ -201,12 +203,12 @@ class Agent:
 
 
 def _asked(given: Any) -> str:
-    """What the person says: the input itself if it is one text, else the input as JSON."""
-    if isinstance(given, dict):
-        texts = list(given.values())
-        if len(texts) == 1 and isinstance(texts[0], str):
-            return texts[0]
-    return _text(given)
+    """What the person says: the input itself if it is one text, else what there is of it as JSON."""
+    if not isinstance(given, dict):
+        return _text(given)
+    present = {name: value for name, value in given.items() if value is not None}
+    only = next(iter(present.values()), None) if len(present) == 1 else None
+    return only if isinstance(only, str) else _text(present)
 
 
 def _text(value: Any) -> str:

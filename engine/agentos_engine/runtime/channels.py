@@ -77,8 +77,8 @@ def graph(layout: Mapping[str, Any]) -> lg.StateGraph[Any, Any, Any, Any]:
 
 
 def input_of(schema: values.Schema) -> Folded:
-    """Takes the run's input, checked and shaped; raises ``InvalidInput``."""
-    return Folded(_EMPTY, lambda _, value: schema.accept(value, "input", "InvalidInput"))
+    """Takes the run's input (null is no arguments), checked and shaped; raises ``InvalidInput``."""
+    return Folded(_EMPTY, lambda _, value: schema.accept({} if value is None else value, "input", "InvalidInput"))
 
 
 def sums(start: Sequence[int]) -> Folded:

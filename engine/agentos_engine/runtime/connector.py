@@ -60,7 +60,7 @@ class Operation:
         self._method: str = body["method"].upper()
         self._base: str = connector["baseUrl"].rstrip("/")
         self._path: str = body["path"]
-        self._hosts = tuple(connector.get("hosts") or (httpx.URL(self._base).host,))
+        self._hosts = tuple(connector.get("hosts") or (httpx.URL(self._base).netloc.decode(),))
         self._auth: Mapping[str, Any] | None = connector.get("auth")
         self._timeout = (body.get("timeoutMs") or connector.get("timeoutMs") or DEFAULT_TIMEOUT_MS) / 1000
         self._query = evaluate.prepare_value(body.get("query") or {})
@@ -80,7 +80,7 @@ class Operation:
             self._raise_for(answer, frame)
             result = answer.body
             if self._result is not None:
-                result = self._result(answer.as_json())
+                result = self._result({**answer.as_json(), "args": args, "input": args, **frame.names})
         except evaluate.ExpressionError as error:
             raise errors.RunError("Error", f"{self.name}: {error}") from None
         return self._output.accept(result, f"{self.name}: output", "InvalidOutput")

@@ -6,6 +6,7 @@ prepared once from its folded body and holds no secret; the client with the key 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,7 +136,7 @@ class Model:
                 _emit_token(ask, conversation.text_of(message))
             return message
         if self._tape is not None:
-            tape = ask.frame.clients.setdefault((id(self), "tape"), self._tape.session())
+            tape = ask.frame.clients.setdefault((self, None), self._tape.session())
             return self._replayed(ask, tape)
         tape = ask.frame.services.cassette
         try:
@@ -169,10 +170,13 @@ class Model:
 
     async def _sent(self, ask: Ask, key: str | None) -> AIMessage:
         clean = scrub.scrubber([key] if key is not None else [])
-        slot = (id(self), key)
-        if (chat := ask.frame.clients.get(slot)) is None:
-            hosts = tuple(self._body.get("hosts") or (httpx.URL(providers.base_url(self._body)).host,))
-            chat = providers.chat(self._body, key, ask.frame.services.http(hosts))
+        slot = (self, key)
+        chat: Any = ask.frame.clients.get(slot)
+        if chat is None:
+            hosts = tuple(self._body.get("hosts") or (httpx.URL(providers.base_url(self._body)).netloc.decode(),))
+            client = ask.frame.services.http(hosts)
+            # The first use of a provider imports its package, which takes long enough to hold up other runs.
+            chat = await asyncio.to_thread(providers.chat, self._body, key, client)
             ask.frame.clients[slot] = chat
         bound = chat.bind_tools([tool.as_openai() for tool in ask.tools]) if ask.tools else chat
         try:

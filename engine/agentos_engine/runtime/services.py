@@ -23,7 +23,7 @@ class Services(Protocol):
 
     @property
     def cassette(self) -> cassettes.Cassette | None:
-        """Recording in use, or None."""
+        """Recording in use, or None. Each run has a `Cassette.session` of its own, which answers from the beginning."""
         ...
 
     async def artifact(self, digest: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from agentos_engine.runtime import channels, lg, limits
 from agentos_engine.runtime import frame as frames
 
 PENDING: Mapping[str, Any] = {
-    "output": None, "status": "pending", "outcome": None, "error": None, "errors": None, "visits": 0,
+    "output": None, "status": "pending", "outcome": None, "error": None, "errors": [], "visits": 0,
 }  # fmt: skip
 
 

@@ -11,8 +11,7 @@ from agentos_engine.runtime import actions, building
 
 def prepare(step: Mapping[str, Any], build: building.Build) -> actions.Action:
     outcome: str = step["outcome"]
-    own = step.get("output") if step.get("output") is not None else build.body.get("output")
-    output = evaluate.prepare_value(own)
+    output = evaluate.prepare_value(step["output"] if "output" in step else build.body.get("output"))
 
     async def act(call: actions.Call) -> actions.Result:
         return actions.Result(ends=(outcome, output(call.names)))
