@@ -76,6 +76,7 @@ class _Build:
             ],
             linked=self.linked,
             broken=broken,
+            suspects=[verdict.manifest for verdict in self.verdicts.values() if verdict.stop and verdict.manifest],
             names=self._names,
             platform=self.job.tenant.platform,
         )

@@ -92,7 +92,9 @@ async def finish(db: Database, taken: Sequence[Taken], known: estate.Estate, tim
         current = {source.id: source for source in known.sources}
         sources = [current[source.id] for source in one.sources if source.id in current]
         broken = [f"{source.name}: {source.message}" for source in sources if source.message is not None]
-        result: dict[str, Any] = {"sources": [{"id": source.id, "name": source.name, "revision": source.head} for source in sources]}
+        result: dict[str, Any] = {
+            "sources": [{"id": source.id, "name": source.name, "revision": source.head} for source in sources]
+        }
         if one.type == "release":
             tenant = tables.tenant
             async with db.read() as conn:

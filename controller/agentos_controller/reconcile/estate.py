@@ -89,7 +89,9 @@ async def load(db: Database, rules: Rules) -> Estate:
             await conn.execute(sa.select(tenant).where(tenant.c.deleted_at.is_(None)).order_by(tenant.c.name))
         ).all()
         sources = (await conn.execute(sa.select(source).order_by(source.c.position, source.c.name))).all()
-        seen: dict[str, Any] = dict((await conn.execute(sa.select(setting).where(setting.c.key.startswith(_SEEN)))).all())
+        seen: dict[str, Any] = dict(
+            (await conn.execute(sa.select(setting).where(setting.c.key.startswith(_SEEN)))).all()
+        )
     estate = Estate(
         {
             row.id: Tenant(
