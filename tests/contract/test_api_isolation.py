@@ -5,7 +5,6 @@ Two tenants hold things of equal names. A key of one asks for the other's by eve
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +13,6 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from tests.support.apiworld import Tenant, World
 
-from agentos_controller import clock, database
 from agentos_controller.api import app, deps, parts
 
 OPERATION = tuple[str, APIRoute]
@@ -71,11 +69,6 @@ def request(method: str, route: APIRoute, of: Tenant, path_tenant: str | None = 
         body = BODIES[route.name]
         sent["json"] = {key: of.name if value == "{tenant}" else value for key, value in body.items()}
     return sent
-
-
-@pytest.fixture
-async def world(database: database.Database, clock: clock.ManualClock, tmp_path: Path) -> World:
-    return World(database, clock, tmp_path)
 
 
 def test_every_route_declares_what_it_needs() -> None:

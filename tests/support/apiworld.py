@@ -15,7 +15,7 @@ import uvicorn
 
 from agentos_controller import audit, bulk, clock, database, ids, keys, secrets, tables
 from agentos_controller.api import app, parts
-from agentos_controller.views import blobs
+from agentos_controller.views import blobs, paging
 from agentos_engine import artifacts, conditions
 
 REVISION = "a" * 40
@@ -372,3 +372,32 @@ class World:
 
 def _headers(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem an answer is, after checking that it is one."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["type"] == f"urn:agentos:problem:{code}"
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["requestId"] == answer.headers["x-request-id"]
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+async def pages(client: httpx.AsyncClient, path: str, **params: Any) -> list[dict[str, Any]]:
+    """All items of a list, page after page."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        answer = await client.get(path, params={**params, **({"cursor": cursor} if cursor else {})})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["items"]) <= params.get("limit", paging.MAX_LIMIT)
+        found += page["items"]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            return found

@@ -15,7 +15,7 @@ from agentos_controller.views import operations
 
 CHANNEL = "commands"
 """Notified when something was asked for."""
-DONE = "commands.done"
+DONE = "commands:done"
 """Notified when a command or a plan is done."""
 Check = Callable[[AsyncConnection], Awaitable[None]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
@@ -21,6 +21,7 @@ from agentos_controller.views import forms, paging, tenants
 from agentos_engine.errors import Problem
 
 Permission = Literal["read", "run", "operate", "admin"]
+PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 Scope = Literal["tenant", "own"]
 """``tenant``: the tenant in the path. ``own``: everything for a key of the platform, else only the key's own tenant."""
 

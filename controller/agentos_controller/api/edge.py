@@ -60,6 +60,10 @@ class Edge:
             await send(message)
 
         try:
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                # No name holds a NUL, and PostgreSQL takes none.
+                await self._answer(errors.Problem("InvalidRequest", "the address holds a NUL"), scope, receive, answer)
+                return
             declared = headers.get(b"content-length", b"")
             if declared.isdigit() and int(declared) > self._max_body:
                 # Answered before a byte is read; the server closes the connection on what was not taken.

@@ -14,11 +14,10 @@ from typing import Annotated, Any
 import orjson
 import sqlalchemy as sa
 from fastapi import Header, Request
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from agentos_controller import clock, tables
+from agentos_controller import bulk, clock, tables
 from agentos_controller.api import answers, deps
 from agentos_engine.errors import Problem
 
@@ -120,9 +119,9 @@ async def _insert(conn: AsyncConnection, call: deps.Call, key: str, digest: str)
     """Take the key; the row of who has it already, None if it is ours."""
     now = call.parts.clock.now_us()
     await conn.execute(sa.delete(_row).where(_row.c.created_at < now - KEPT_US))
-    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
-    mine = dialect.insert(_row).values(principal=call.actor, key=key, request_hash=digest, created_at=now)
-    if (await conn.execute(mine.on_conflict_do_nothing(index_elements=["principal", "key"]))).rowcount:
+    mine = bulk.insert(conn, _row).values(principal=call.actor, key=key, request_hash=digest, created_at=now)
+    mine = mine.on_conflict_do_nothing(index_elements=["principal", "key"]).returning(_row.c.key)
+    if (await conn.execute(mine)).one_or_none() is not None:
         return None
     return (await conn.execute(sa.select(_row).where(*_mine(call, key)))).one()
 

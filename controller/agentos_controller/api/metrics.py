@@ -5,6 +5,7 @@ No label names a tenant or anything in it: the page needs no key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from agentos_controller import tables
 from agentos_controller.api import parts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 
@@ -48,7 +50,8 @@ class Metrics:
             families = await _from_rows(conn)
         for loop, counters in parts_.counters.items():
             for name, value in sorted(counters().items()):
-                counter = CounterMetricFamily(f"agentos_{loop}_{name}", f"{loop}: {name.replace('_', ' ')}")
+                snake = _HUMP.sub(r"_\1", name).lower()
+                counter = CounterMetricFamily(f"agentos_{loop}_{snake}", f"{loop}: {snake.replace('_', ' ')}")
                 counter.add_metric([], value)
                 families.append(counter)
         now = CollectorRegistry()

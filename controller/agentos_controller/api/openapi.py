@@ -77,6 +77,10 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         )
     responses = operation["responses"]
     responses.pop("422", None)
+    for answered in responses.values():
+        # FastAPI takes it that every route answers JSON of some form.
+        if answered.get("content", {}).get("application/json") == {"schema": {}}:
+            del answered["content"]["application/json"]
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes):
         by_status.setdefault(cast("int", errors.REGISTRY[code].status), []).append(code)

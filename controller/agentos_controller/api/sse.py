@@ -62,7 +62,8 @@ class Stream(Response):
                     upcoming = asyncio.ensure_future(anext(self._frames))
                 await asyncio.wait([upcoming, *ends], timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
                 if not upcoming.done():
-                    await _body(send, b":\r\n\r\n")
+                    if not any(end.done() for end in ends):
+                        await _body(send, b":\r\n\r\n")
                     continue
                 try:
                     frame = upcoming.result()
