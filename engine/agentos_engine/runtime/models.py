@@ -173,7 +173,7 @@ class Model:
         slot = (self, key)
         chat: Any = ask.frame.clients.get(slot)
         if chat is None:
-            hosts = tuple(self._body.get("hosts") or (httpx.URL(providers.base_url(self._body)).netloc.decode(),))
+            hosts = (httpx.URL(providers.base_url(self._body)).netloc.decode(), *(self._body.get("hosts") or ()))
             client = ask.frame.services.http(hosts)
             # The first use of a provider imports its package, which takes long enough to hold up other runs.
             chat = await asyncio.to_thread(providers.chat, self._body, key, client)
