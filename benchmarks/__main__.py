@@ -1,0 +1,29 @@
+"""`python -m benchmarks [--quick] [NAME [ARGS…]]`: all benchmarks, or one by name."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import command_line, latency, scale
+
+ALL = {"commandline": command_line.main, "latency": latency.main, "scale": scale.main}
+QUICK = {
+    "commandline": ["--runs", "3"],
+    "latency": ["--runs", "60"],
+    "scale": ["--manifests", "1000", "--tenants", "10", "--small", "0", "--peer", "0"],
+}
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    rest = [argument for argument in arguments if argument != "--quick"]
+    if rest and rest[0] not in ALL:
+        sys.exit(f"there is no benchmark {rest[0]!r}; there are {', '.join(ALL)}")
+    for name, run in ALL.items():
+        if not rest or rest[0] == name:
+            run(rest[1:] or (QUICK[name] if quick else []))
+
+
+if __name__ == "__main__":
+    main()
