@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from agentos_engine import fields, model, suggest, words
+from agentos_engine import fields, model, secretscan, suggest, words
 
 _NAMES: Final = {
     "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
@@ -79,11 +79,9 @@ def _unknown_key(at: model.Location, key: str, known: list[str], shape: str) -> 
 
 
 def _key_name(at: model.Location, error: jsonschema_rs.ValidationError) -> Found:
-    key = str(error.instance)
-    inner = error.kind.as_dict().get("error")
-    pattern = getattr(getattr(inner, "kind", None), "pattern", None) if inner is not None else None
-    help_ = fields.PATTERN_HELP.get(str(pattern)) if pattern else None
-    hint = _camel_hint(key, str(pattern)) or help_
+    inner = error.kind.as_dict()["error"]
+    key, pattern = str(inner.instance), str(inner.kind.as_dict().get("pattern"))
+    hint = _camel_hint(key, pattern) or fields.PATTERN_HELP.get(pattern)
     return Found("InvalidValue", (*at, key), f"{key!r} cannot be a key here", hint, key=True)
 
 
@@ -104,6 +102,8 @@ def _what(value: Any) -> str:
     if isinstance(value, (int, float)):
         return f"the number {value}"
     if isinstance(value, str):
+        if secretscan.shape_of(value) is not None:
+            return "this text"
         return repr(value[:60] + ("…" if len(value) > 60 else ""))
     return "a list" if isinstance(value, list) else "a mapping"
 
@@ -180,3 +180,5 @@ _BY_KEYWORD: Final[Mapping[str, _Explain]] = {
     "type": _type, "enum": _enum, "const": _const, "pattern": _pattern, "minimum": _bound, "maximum": _bound,
     **dict.fromkeys(_SIZES, _size),
 }  # fmt: skip
+EXPLAINED: Final = frozenset(_BY_KEYWORD)
+"""Keywords whose errors are told in our own words."""

@@ -20,6 +20,10 @@ ERROR_PATTERN = "^[A-Z][A-Za-z0-9]{0,63}$"
 SECRET_PATTERN = "^[a-z0-9]([-._a-z0-9]{0,251}[a-z0-9])?$"  # noqa: S105
 HOST_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$"
 URL_PATTERN = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
+EVENT_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$"
+REF_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$"
+SCHEME_PATTERN = "^[a-z][a-z0-9_]{0,63}$"
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 REQUEST_PATTERN = r"^(GET|HEAD|POST|PUT|PATCH|DELETE) /\S*$"
 APPROVER_PATTERN = r"^(user|role/[a-z]([-a-z0-9]{0,61}[a-z0-9])?|user/[^\s]{1,253})$"
@@ -43,7 +47,7 @@ Duration = Annotated[str, Field(pattern=literals.DURATION_PATTERN, examples=["30
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]
 ErrorClass = Annotated[str, Field(pattern=ERROR_PATTERN)]
 SecretName = Annotated[str, Field(pattern=SECRET_PATTERN)]
-HeaderName = Annotated[str, Field(pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+HeaderName = Annotated[str, Field(pattern=HEADER_PATTERN)]
 Host = Annotated[str, Field(pattern=HOST_PATTERN)]
 HttpUrl = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048)]
 """An absolute address without credentials, query or fragment."""
@@ -73,6 +77,10 @@ PATTERN_HELP = {
     REQUEST_PATTERN: "Method and path: `GET /orders/{order_id}`.",
     APPROVER_PATTERN: "Write `role/name`, `user/name`, or `user` for who started the thread.",
     MEMBER_PATTERN: "Write `user/…`, `key/…` or `group/…`.",
+    HEADER_PATTERN: "The name of an HTTP header, without the colon.",
+    EVENT_PATTERN: "An event's type: letters, digits, `.`, `_`, `/` and `-`.",
+    REF_PATTERN: "A branch, tag or commit: letters, digits, `.`, `_`, `/` and `-`.",
+    SCHEME_PATTERN: "The name of a signature scheme, for example `hub_sha256`.",
     GIT_PATTERN: "An address such as https://git.example.com/acme/agents.git.",
     LABEL_KEY_PATTERN: "A label's key: letters, digits, `-`, `_`, `.`, with an optional `prefix/`.",
     LABEL_VALUE_PATTERN: "A label's value: at most 63 letters, digits, `-`, `_` or `.`.",

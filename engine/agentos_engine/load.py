@@ -8,15 +8,17 @@ one manifest cannot know of others is looked at by `resolve`, typed expressions 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgpack
 from pydantic import ValidationError
 
-from agentos_engine import artifacts, explain, kind, model, positions, schemas, secretscan, suggest, yamltext
+from agentos_engine import artifacts, explain, fields, kind, model, positions, schemas, secretscan, suggest, yamltext
 
+_NAME: Final = re.compile(fields.NAME_PATTERN.removesuffix("$")).fullmatch
 _ORDERED: Final = ("steps", "rules")
 """Keys of a spec whose order has a meaning; canonical JSON forgets order, so a digest takes it in by itself."""
 
@@ -245,7 +247,7 @@ def _fast(document: yamltext.Document, number: int) -> model.Manifest | None:
     except ValidationError:
         return None
     manifest = _manifest(data, document, number, one, spec)
-    if any(True for _ in one.validate(manifest, spec)) or any(True for _ in _secrets(manifest)):
+    if any(True for _ in one.validate(manifest, spec)) or any(True for _ in _secrets(data["spec"])):
         return None
     return manifest
 
@@ -270,8 +272,8 @@ def _manifest(
     )
 
 
-def _secrets(manifest: model.Manifest) -> Any:
-    return secretscan.scan(manifest, artifacts.canonical(manifest.spec))
+def _secrets(spec: Any) -> Iterator[tuple[str, model.Location, str, str]]:
+    return secretscan.scan(spec, artifacts.canonical(spec))
 
 
 def _problem(problem: yamltext.Problem) -> model.Diagnostic:
@@ -280,14 +282,14 @@ def _problem(problem: yamltext.Problem) -> model.Diagnostic:
 
 
 def _ref(data: Any) -> model.ResourceRef | None:
-    """The resource a document says it is, however wrong the rest."""
+    """The resource a document says it is, however wrong the rest; None if no resource can be called so."""
     if not isinstance(data, dict) or data.get("apiVersion") != kind.API_VERSION:
         return None
-    metadata = data.get("metadata")
+    of, metadata = data.get("kind"), data.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    if data.get("kind") not in kind.kinds() or not isinstance(name, str) or len(name) > 63:
+    if not isinstance(of, str) or of not in kind.kinds() or not isinstance(name, str) or not _NAME(name):
         return None
-    return model.ResourceRef(data["kind"], name)
+    return model.ResourceRef(of, name)
 
 
 def _explain(document: yamltext.Document, number: int) -> tuple[list[model.Diagnostic], model.Manifest | None]:
@@ -305,7 +307,7 @@ def _explain(document: yamltext.Document, number: int) -> tuple[list[model.Diagn
             if spec is not None:
                 manifest = _manifest(data, document, number, one, spec)
                 found += one.validate(manifest, spec)
-                found += _secrets(manifest)
+        said += [explain.Found(*secret) for secret in _secrets(data.get("spec"))]
     for one_found in said:
         if one_found.location not in document.damaged:
             at = places.of_key(one_found.location) if one_found.key else places.of(one_found.location)

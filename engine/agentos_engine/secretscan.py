@@ -53,14 +53,25 @@ _HINT: Final = "Store it with `agentos secret set NAME` and write {secret: NAME}
 _TOKEN_TEXT: Final = re.compile(r"[A-Za-z0-9+/=_.:~-]{12,}")
 
 
-def scan(manifest: model.Manifest, canonical: bytes) -> Iterator[model.Diagnostic]:
-    """Every secret that stands in `manifest` as text; `canonical` is the JSON of its spec."""
+def scan(spec: Any, canonical: bytes) -> Iterator[tuple[str, model.Location, str, str]]:
+    """Every secret that stands in a manifest as text: code, location, message, hint.
+
+    `spec` is the JSON of the spec, `canonical` its bytes.
+    """
     if not _suspicious(canonical.decode()):
         return
-    for location, text in _texts(manifest.spec, ("spec",)):
+    for location, text in _texts(spec, ("spec",)):
         what = _secret(location, text)
         if what:
-            yield manifest.diagnostic("SecretLiteral", location, f"{what} stands here as text", _HINT)
+            yield "SecretLiteral", location, f"{what} stands here as text", _HINT
+
+
+def shape_of(text: str) -> str | None:
+    """What kind of secret a text is by its shape alone, None for none."""
+    for name, signs, shape in _SHAPES:
+        if any(sign in text for sign in signs) and shape.search(text):
+            return name
+    return None
 
 
 def _suspicious(text: str) -> bool:
@@ -91,9 +102,8 @@ def _texts(value: Any, at: model.Location) -> Iterator[tuple[model.Location, str
 
 def _secret(location: model.Location, text: str) -> str | None:
     """What kind of secret a text is, None for none."""
-    for name, signs, shape in _SHAPES:
-        if any(sign in text for sign in signs) and shape.search(text):
-            return name
+    if (shaped := shape_of(text)) is not None:
+        return shaped
     key = location[-1] if isinstance(location[-1], str) else ""
     if "${" in text or not text or key == "secret":
         return None

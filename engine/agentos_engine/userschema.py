@@ -65,14 +65,15 @@ def check_defs(defs: Mapping[str, Any], at: model.Location) -> Iterator[Found]:
     """What is wrong with the manifest's shared schemas: each by itself, and circles among them."""
     for name, schema in defs.items():
         yield from check(schema, (*at, name), defs)
-    for name in defs:
-        if _leads_to_itself(name, defs):
-            yield (
-                "InvalidSchema",
-                (*at, name),
-                f"`{name}` refers to nothing but itself",
-                "Put an object or list between.",
-            )
+    circles = [name for name in defs if _leads_to_itself(name, defs)]
+    for name in circles:
+        hint = "Put an object or list between."
+        yield "InvalidSchema", (*at, name), f"`{name}` refers to nothing but itself", hint
+    weights: dict[str, int] = {}
+    heavy = next((name for name in defs if not circles and _weight(name, defs, weights) > MAX_NODES), None)
+    if heavy is not None:
+        hint = "Refer to each schema once, and not through so many others."
+        yield "InvalidSchema", (*at, heavy), f"`{heavy}` applies too many shared schemas to one value", hint
 
 
 def check(schema: Any, at: model.Location, defs: Mapping[str, Any], *, root: bool = False) -> Iterator[Found]:
@@ -196,6 +197,17 @@ def _leads_to_itself(name: str, defs: Mapping[str, Any]) -> bool:
                 seen.add(target)
                 waiting.append(target)
     return False
+
+
+def _weight(name: str, defs: Mapping[str, Any], weights: dict[str, int], depth: int = 0) -> int:
+    """How many shared schemas validating one value by `name` applies to it, repetitions counted."""
+    if name not in weights:
+        weights[name] = (
+            MAX_NODES + 1
+            if depth > MAX_DEPTH
+            else 1 + sum(_weight(target, defs, weights, depth + 1) for target in _in_place(defs.get(name)))
+        )
+    return weights[name]
 
 
 def _in_place(schema: Any) -> Iterable[str]:

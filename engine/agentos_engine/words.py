@@ -138,3 +138,9 @@ def hint(shape: str, key: str) -> str | None:
     if "ModelBlock" in names and key in _PARAMS:
         return "Write it under `params`."
     return None
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """The words that are answered, by shape."""
+    shapes = {*_LATER, *_ELSEWHERE}
+    return {shape: (*_LATER.get(shape, ()), *_ELSEWHERE.get(shape, {})) for shape in sorted(shapes)}

@@ -359,8 +359,9 @@ def parse(data: bytes) -> Text:
     except yaml.MarkedYAMLError as error:
         _syntax(reader, error)
     except yaml.reader.ReaderError as error:
-        position = _offset_position(data, len(data.decode()[: error.position].encode()))
-        problem = Problem("YamlSyntax", position, f"character {error.character!r} is not allowed", "Remove it.")
+        position = _offset_position(data, error.position)
+        said = f"character U+{int(error.character):04X} is not allowed"
+        problem = Problem("YamlSyntax", position, said, "Remove it.")
         (reader.current.problems if reader.current else reader.stray).append(problem)
     for document in reader.documents:
         if document.problems:

@@ -11,6 +11,12 @@ from agentos_engine.kinds.tenant.spec import TenantSpec
 _AT: model.Location = ("spec",)
 
 
+def _names_a_user(git: str | None) -> bool:
+    """Whether an address has a user without a password; one with is found as a secret anyway."""
+    authority = (git or "").partition("://")[2].partition("/")[0]
+    return "@" in authority and ":" not in authority.rpartition("@")[0]
+
+
 def _rules(spec: TenantSpec) -> Iterator[userschema.Found]:
     names: dict[str, int] = {}
     for index, source in enumerate(spec.sources):
@@ -21,7 +27,7 @@ def _rules(spec: TenantSpec) -> Iterator[userschema.Found]:
             hint = "Give each source a `name` of its own."
             yield "InvalidValue", where, f"source {names[name]} is called `{name}` too", hint
         names.setdefault(name, index)
-        if source.git is not None and "@" in source.git.partition("://")[2].partition("/")[0]:
+        if _names_a_user(source.git):
             hint = "Leave user and password out; name the token under `auth: {secret: …}`."
             yield "SecretLiteral", (*at, "git"), "the address holds credentials", hint
         if source.path.startswith("/") or ".." in source.path.split("/"):

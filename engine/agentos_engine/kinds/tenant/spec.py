@@ -10,7 +10,7 @@ from agentos_engine import fields, kind
 
 SubPath = Annotated[str, Field(max_length=1024, examples=[".", "tenants/acme"])]
 GitUrl = Annotated[str, Field(pattern=fields.GIT_PATTERN, max_length=2048)]
-GitRef = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]
+GitRef = Annotated[str, Field(pattern=fields.REF_PATTERN)]
 
 
 class Source(fields.Node):

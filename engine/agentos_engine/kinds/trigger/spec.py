@@ -12,7 +12,7 @@ from agentos_engine import fields, kind
 class Signature(fields.SecretRef):
     """How a delivery proves where it comes from."""
 
-    scheme: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$", examples=["stripe_t_v1", "hub_sha256"])]
+    scheme: Annotated[str, Field(pattern=fields.SCHEME_PATTERN, examples=["stripe_t_v1", "hub_sha256"])]
     """Name of the signature's scheme."""
 
 
@@ -36,7 +36,7 @@ class On(fields.Node):
 
     connector: fields.Name | None = None
     """Name of a Connector that delivers events."""
-    event: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")] | None = None
+    event: Annotated[str, Field(pattern=fields.EVENT_PATTERN)] | None = None
     """The event's type, as the connector's API calls it."""
     webhook: Webhook | None = None
     """A signed delivery."""

@@ -105,11 +105,12 @@ def _ways(
     told: set[str] = set()
     for id_ in ids:
         if id_ in reached and id_ not in ending and id_ not in told:
-            circle = [other for other in ids if other in _closure([id_], ways)]
-            told.update(circle)
+            stuck = _closure([id_], ways)
+            told |= stuck
+            circle = [other for other in ids if other in stuck and other in _closure(ways[other], ways)]
             named = ", ".join(f"`{other}`" for other in circle)
-            message = f"from {named} no way leads to the end" if len(circle) > 1 else f"`{id_}` only leads to itself"
-            yield "EndlessCycle", (*at, "steps", id_), message, "Add a `branch` that leaves the cycle."
+            message = f"from {named} no way leads to the end" if len(circle) > 1 else f"{named} only leads to itself"
+            yield "EndlessCycle", (*at, "steps", circle[0]), message, "Add a `branch` that leaves the cycle."
 
 
 def _closure(start: list[str], ways: Mapping[str, list[str]]) -> set[str]:
