@@ -65,7 +65,7 @@ async def run(given: Any) -> dict[str, Any]:
     here = world.World(
         {one.digest: one.artifact.body for one in compiled.compiled.values() if one.artifact is not None}
     )
-    graph = await graphs.build(compiled.compiled["Workflow/review"].digest, here, graphs=graphs.Graphs())
+    graph: Any = await graphs.build(compiled.compiled["Workflow/review"].digest, here, graphs=graphs.Graphs())
     answer: dict[str, Any] = await graph.ainvoke({"input": given}, world.config(here))
     return answer
 

@@ -1,7 +1,7 @@
 """Compiled forms, written down: a change of any of them is a change of behaviour for somebody and shows in review.
 
-Each ``golden-*.yaml`` beside a kind is one or more manifests; ``golden-*.json`` has the artifact and interface of those of
-that kind. After a wanted change write them anew: ``python -m tests.unit.test_compile_golden``.
+Each ``golden-*.yaml`` beside a kind is one or more manifests; ``golden-*.json`` has the artifact and interface of
+those of that kind. After a wanted change write them anew: ``python -m tests.unit.test_compile_golden``.
 """
 
 from __future__ import annotations
