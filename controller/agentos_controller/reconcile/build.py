@@ -51,6 +51,7 @@ class _Build:
     def run(self) -> values.Built:
         found = definitions.find(self.job, self.readers, self.built)
         self.verdicts = found.verdicts
+        self.built.names_tenants = any(ref.kind == "Tenant" and not one.removed for ref, one in self.verdicts.items())
         self._compile_all(found)
         self._admit()
         self._summarize(found, self._settle())

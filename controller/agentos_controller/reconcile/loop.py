@@ -201,7 +201,7 @@ class Reconciler:
                     continue
                 if watched.error is not None or source.message is not None or watched.head is None:
                     self._queue.add(tenant.id)
-                elif source.head != watched.head:
+                elif source.head != watched.head or source.tree is None:
                     tree = self.repositories.snapshot(watched.address, watched.head, source.path)
                     if tree is not None and tree.tree == source.tree and not self._queue.holds(tenant.id):
                         passed.setdefault(watched.head, []).append(source)
@@ -315,10 +315,6 @@ class Reconciler:
         """Prepare, build, finish. `of` is how many tenants are due with this one: together they may be bulk."""
         now = self._time.now_us()
         prepared = await rounds.prepare(self._db, tenant, self.repositories, self._policies, force=force, now=now)
-        owner = self._owner(tenant, prepared)
-        if owner is not None:
-            await estate.hand_over(self._db, self._estate_now(), owner, now)
-            return rounds.Outcome(written=True, tenants_changed=True)
         if prepared.size * of > BULK:
             if pool is None:
                 async with self._pool.open() as own:
@@ -328,6 +324,11 @@ class Reconciler:
             self.repositories.counters.add(built.counters)
         else:
             built = rounds.build_here(prepared)
+        if tenant.platform:
+            owner = access.RESERVED if await rounds.names_tenants(self._db, prepared, built) else access.DEFAULT
+            if owner != tenant.name:
+                await estate.hand_over(self._db, self._estate_now(), owner, now)
+                return rounds.Outcome(written=True, tenants_changed=True)
         outcome = await rounds.finish(self._db, prepared, built, now)
         if tenant.platform and outcome.generation:
             policies = await rounds.platform_policies(self._db, tenant.id)
@@ -335,13 +336,6 @@ class Reconciler:
                 # Every other tenant is judged anew; `_load` sees which.
                 outcome.tenants_changed = True
         return outcome
-
-    def _owner(self, tenant: estate.Tenant, prepared: rounds.Round) -> str | None:
-        """Who has to own the platform source, if not this tenant."""
-        if not tenant.platform:
-            return None
-        wanted = access.RESERVED if prepared.names_tenants else access.DEFAULT
-        return wanted if wanted != tenant.name else None
 
 
 @contextlib.contextmanager

@@ -46,7 +46,6 @@ class Round:
     job: values.Job
     inputs: str
     cause: str
-    names_tenants: bool
 
     @property
     def size(self) -> int:
@@ -145,9 +144,8 @@ async def prepare(
             touched = whole or any(view.moved and (view.moved.manifests or view.moved.texts) for view in views)
         gathering = _Gathering(conn, subject, views, changed, policies, now)
         job = await gathering.whole() if whole else await gathering.incremental() if touched else gathering.nothing()
-    names_tenants = await _names_tenants(db, tenant, views, job) if tenant.platform else False
     cause = "policy" if whole and not force and tenant.inputs is not None and not changed else "push"
-    return Round(tenant, views, job, inputs, "release" if force else cause, names_tenants)
+    return Round(tenant, views, job, inputs, "release" if force else cause)
 
 
 async def _changed_files(conn: AsyncConnection, views: list[movement.View]) -> dict[Place, File]:
@@ -326,27 +324,16 @@ class _Gathering:
         )
 
 
-async def _names_tenants(db: Database, tenant: estate.Tenant, views: list[movement.View], job: values.Job) -> bool:
-    """Whether the platform source has any Tenant manifest, valid or not."""
-    looked_at = {file.place for file in job.files} | job.gone
-    for file in job.files:
-        parsed = file.parsed
-        if parsed is None:
-            view = next(view for view in views if view.source.id == file.place.source_id)
-            parsed = (
-                load.File.unpack(file.packed)
-                if file.packed is not None
-                else definitions.read(file.place, file.blob_id, view.snapshot)
-            )
-        if any(ref.kind == "Tenant" for ref in definitions.defined(parsed)):
-            return True
+async def names_tenants(db: Database, prepared: Round, built: values.Built) -> bool:
+    """Whether the source of this tenant has any Tenant manifest, valid or not, as of `built`."""
+    if built.names_tenants:
+        return True
     table = tables.resource
-    query = sa.select(table.c.source_id, table.c.path, table.c.blob_id).where(
-        table.c.tenant_id == tenant.id, table.c.kind == "Tenant"
+    query = sa.select(table.c.kind, table.c.name).where(
+        table.c.tenant_id == prepared.tenant.id, table.c.kind == "Tenant", table.c.blob_id.is_not(None)
     )
     async with db.read() as conn:
-        rows = (await conn.execute(query)).all()
-    return any(row.blob_id is not None and Place(row.source_id, row.path) not in looked_at for row in rows)
+        return any(ResourceRef(*row) not in built.judged for row in await conn.execute(query))
 
 
 def readers(views: list[movement.View]) -> dict[str, snapshot.Reader]:

@@ -177,6 +177,8 @@ class Built:
     """Files all of whose former diagnostics are replaced."""
     events: list[Row] = field(default_factory=list)
     changes: list[Row] = field(default_factory=list)
+    names_tenants: bool = False
+    """Whether there is a Tenant manifest among what was judged."""
     texts: dict[Place, str] = field(default_factory=dict)
     """Blob ids of the included files that were looked up."""
     counters: snapshot.Counters = field(default_factory=snapshot.Counters)
