@@ -84,16 +84,32 @@ register("dr", "DuplicateKey", "A mapping has the same key twice", "Remove or re
 register("dr", "FileTooLarge", "A file is larger than allowed", "Split the file, or move data out of it.")
 register("dr", "TooDeep", "The document is nested too deeply", "Flatten the document.")
 register("dr", "TooManyNodes", "The document has too many values", "Split the file.")
-register("dr", "FileForbidden", "The path is a symlink, a submodule or otherwise not a plain file", "Commit a plain file.")
-register("dr", "FileNotFound", "An included file does not exist at this revision", "Commit the file, or correct the path.")
+register(
+    "dr", "FileForbidden", "The path is a symlink, a submodule or otherwise not a plain file", "Commit a plain file."
+)
+register(
+    "dr", "FileNotFound", "An included file does not exist at this revision", "Commit the file, or correct the path."
+)
 register("dr", "FileOutsideSource", "An included file lies outside its source", "Use a path inside the source.")
 # Documents
-register("dr", "NotAManifest", "A YAML document has no known apiVersion and kind", "Add both, or move or exclude the file.")
-register("dr", "SchemaViolation", "The document does not match the schema of its kind", "See the message and the kind's page.")
+register(
+    "dr", "NotAManifest", "A YAML document has no known apiVersion and kind", "Add both, or move or exclude the file."
+)
+register(
+    "dr",
+    "SchemaViolation",
+    "The document does not match the schema of its kind",
+    "See the message and the kind's page.",
+)
 register("dr", "UnknownKey", "A key is not known here", "Correct its spelling, or use an `x-` key for your own data.")
 register("dr", "MissingKey", "A required key is missing", "Add the key.")
 register("dr", "DuplicateResource", "Two documents define the same kind and name", "Rename one, or delete it.")
-register("dr", "SecretLiteral", "A secret stands in the manifest as text", "Store it with `agentos secret set` and refer to it by name.")
+register(
+    "dr",
+    "SecretLiteral",
+    "A secret stands in the manifest as text",
+    "Store it with `agentos secret set` and refer to it by name.",
+)
 # References
 register("dr", "UnknownReference", "A name refers to nothing", "Create the resource, or correct the name.")
 register("dr", "UnknownOperation", "The connector has no such operation", "Use one of its operations, or declare it.")
@@ -105,14 +121,23 @@ register("dr", "UnreachableStep", "No way leads to this step", "Route to it, or 
 register("dr", "EndlessCycle", "A cycle of steps has no way out", "Add a branch that leaves it.")
 register("dr", "UnknownOutcome", "The action has no such outcome", "Use one of its outcomes.")
 register("dr", "InvalidStep", "The step is not put together rightly", "One action per step; see the step's page.")
-register("dr", "InvalidSchema", "A JSON Schema in the manifest is not usable", "Correct it; `$ref` may only point to `#/$defs/…`.")
+register(
+    "dr",
+    "InvalidSchema",
+    "A JSON Schema in the manifest is not usable",
+    "Correct it; `$ref` may only point to `#/$defs/…`.",
+)
 register("dr", "InvalidSchedule", "A cron line, interval, time or timezone is not valid", "See the Schedule page.")
 register("dr", "InvalidValue", "A value is out of range or not of the required form", "See the message.")
 register("dr", "InvalidArgument", "`with` does not fit the callee's input", "Compare with the callee's input schema.")
 # Expressions
 register("dr", "ExpressionSyntax", "The CEL expression cannot be parsed", "Correct it at the position given.")
-register("dr", "TemplateSyntax", "A `${…}` is not closed or not allowed here", "Close it, or write `$${` for a literal.")
-register("dr", "UnknownName", "The expression names something that is not in scope", "See the names in scope in the message.")
+register(
+    "dr", "TemplateSyntax", "A `${…}` is not closed or not allowed here", "Close it, or write `$${` for a literal."
+)
+register(
+    "dr", "UnknownName", "The expression names something that is not in scope", "See the names in scope in the message."
+)
 register("dr", "UnknownField", "The value has no such field", "Use a declared field, or declare it.")
 register("dr", "UnknownFunction", "There is no such function", "See the list of functions.")
 register("dr", "TypeMismatch", "The types of an expression do not fit", "Convert, or correct the expression.")
@@ -122,13 +147,25 @@ register("dr", "ExpressionTooComplex", "The expression is too large or too costl
 # Reconciling
 register("r", "Ready", "Everything desired is applied and healthy", "Nothing to do.")
 register("r", "NotReached", "An earlier condition has to become True first", "See that condition.")
-register("r", "DependencyStalled", "Something this resource needs is stalled", "Mend the resource named in the message.")
+register(
+    "r", "DependencyStalled", "Something this resource needs is stalled", "Mend the resource named in the message."
+)
 register("r", "DeletionBlocked", "Removed from git, but others that serve still need it", "Remove the dependants too.")
 register("r", "PolicyDenied", "A policy forbids this", "See the policy's message.")
-register("r", "Quarantined", "Compiling this object failed unexpectedly", "Report the error in the message; a new commit tries again.")
+register(
+    "r",
+    "Quarantined",
+    "Compiling this object failed unexpectedly",
+    "Report the error in the message; a new commit tries again.",
+)
 register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
 register("r", "Suspended", "Reconciling is suspended", "Resume it.")
-register("r", "SourceUnavailable", "The repository cannot be fetched", "Check network, address and credentials; fetching goes on.")
+register(
+    "r",
+    "SourceUnavailable",
+    "The repository cannot be fetched",
+    "Check network, address and credentials; fetching goes on.",
+)
 register("r", "SourceInvalid", "The repository or its ref cannot be used", "Correct the source's url or ref.")
 register("r", "Fetching", "The source is being read for the first time", "Wait.")
 register("r", "Reconciling", "Work is under way", "Wait.")
@@ -139,6 +176,7 @@ for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied",
 register("p", "Unauthenticated", "No valid API key was sent", "Send `Authorization: Bearer <key>`.", 401)
 register("p", "Forbidden", "The key lacks the permission", "Use a key with the permission named.", 403)
 register("p", "NotFound", "There is no such thing", "Check tenant, kind and name.", 404)
+register("p", "MethodNotAllowed", "The path exists, but not with this method", "Use one of the methods in `Allow`.", 405)
 register("p", "InvalidRequest", "The request is not valid", "See `errors`.", 422)
 register("p", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
 register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)
