@@ -139,8 +139,9 @@ def validate(
         )
         found += resolution.diagnostics
         work.append((unit, resolution))
+    told = {(one.path, one.line, one.column) for one in found}
     for answer in run(compile_piece, _cut(read, work, pieces)):
-        found += answer
+        found += [one for one in answer if (one.path, one.line, one.column) not in told]
     unique = {(one.path, one.line, one.column, one.code): one for one in reversed(found)}
     ordered = sorted(unique.values(), key=lambda one: (one.path, one.line, one.column, one.code))
     return Report(tuple(ordered), len(chosen), count)
