@@ -79,7 +79,8 @@ async def _begin(db: Database, row: Any, known: estate.Estate, time: clock.Clock
             done = table.update().where(table.c.id == row.id)
             await conn.execute(done.values(state="done", result=taken.result, started_at=now, done_at=now))
         else:
-            await rollback.release(conn, row.tenant_id, actor=row.actor, now=now)
+            if row.state == "pending":  # else a process died between the release and the round after it
+                await rollback.release(conn, row.tenant_id, actor=row.actor, now=now)
             await conn.execute(started)
     return taken
 

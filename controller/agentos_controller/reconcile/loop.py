@@ -19,7 +19,17 @@ from typing import Any
 from agentos_controller import clock, tables
 from agentos_controller.apply import access
 from agentos_controller.database import Database
-from agentos_controller.reconcile import commands, estate, planning, queue, repositories, rounds, statuses, workers
+from agentos_controller.reconcile import (
+    commands,
+    estate,
+    movement,
+    planning,
+    queue,
+    repositories,
+    rounds,
+    statuses,
+    workers,
+)
 from agentos_controller.source import address, fetch
 from agentos_engine import errors
 
@@ -314,7 +324,8 @@ class Reconciler:
     async def _round(self, tenant: estate.Tenant, force: bool, pool: workers.Open | None, of: int) -> rounds.Outcome:
         """Prepare, build, finish. `of` is how many tenants are due with this one: together they may be bulk."""
         now = self._time.now_us()
-        prepared = await rounds.prepare(self._db, tenant, self.repositories, self._policies, force=force, now=now)
+        views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
+        prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
         if prepared.size * of > BULK:
             if pool is None:
                 async with self._pool.open() as own:

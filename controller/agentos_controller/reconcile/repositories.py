@@ -192,13 +192,13 @@ class Repositories:
         watched = self._watched.get(where)
         if watched is None:
             return None
-        if watched.copy is not None:
-            return watched.copy.below(path) if watched.copy.revision == revision else None
+        if watched.copy is not None and watched.copy.revision == revision:
+            return watched.copy.below(path)
         if watched.repository is None:
             return None
         try:
             return watched.repository.snapshot(revision, path)
-        except KeyError:
+        except (KeyError, ValueError):
             return None
 
     def author(self, where: address.Address, revision: str) -> tuple[str | None, str | None]:

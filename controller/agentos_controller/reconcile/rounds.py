@@ -23,7 +23,6 @@ from agentos_controller.reconcile import (
     estate,
     gather,
     movement,
-    repositories,
     statuses,
     values,
     write,
@@ -109,18 +108,20 @@ async def _policies(conn: AsyncConnection, tenant_id: str) -> Policies:
 async def prepare(
     db: Database,
     tenant: estate.Tenant,
-    known: repositories.Repositories,
+    views: list[movement.View],
     policies: Policies,
     *,
     force: bool,
     now: int,
+    obey_hold: bool = True,
 ) -> Round:
-    """Look at the sources of `tenant` and gather what their change touches.
+    """Gather what the change that `views` (see `movement.look`) have seen in the sources of `tenant` touches.
+
+    `force` builds everything. Without `obey_hold` the job is that of a tenant that nothing holds.
 
     Raises:
         errors.Wait: a source that was read before cannot be read now, and the whole tenant has to be built.
     """
-    views = movement.look(tenant, known) if tenant.state != "deleting" else []
     inputs = inputs_digest(tenant, policies)
     async with db.read(snapshot=True) as conn:
         table = tables.tenant
@@ -135,15 +136,21 @@ async def prepare(
         for view in views:
             await movement.find(conn, view, whole=whole)
         subject = values.Tenant(
-            tenant.id, tenant.name, tenant.platform, tenant.spec, row.active_seq or 0, row.hold is not None
+            tenant.id,
+            tenant.name,
+            tenant.platform,
+            tenant.spec,
+            row.active_seq or 0,
+            obey_hold and row.hold is not None,
         )
         changed = await _changed_files(conn, views)
-        if not whole and not changed and not any(view.moved for view in views):
-            touched = False
-        else:
-            touched = whole or any(view.moved and (view.moved.manifests or view.moved.texts) for view in views)
         gathering = _Gathering(conn, subject, views, changed, policies, now)
-        job = await gathering.whole() if whole else await gathering.incremental() if touched else gathering.nothing()
+        if whole:
+            job = await gathering.whole()
+        elif any(view.moved is not None and (view.moved.manifests or view.moved.texts) for view in views):
+            job = await gathering.incremental()
+        else:
+            job = gathering.nothing()
     cause = "policy" if whole and not force and tenant.inputs is not None and not changed else "push"
     return Round(tenant, views, job, inputs, "release" if force else cause)
 
