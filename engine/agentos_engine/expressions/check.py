@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Checked:
 _NONE: frozenset[str] = frozenset()
 _NOWHERE: frozenset[tuple[str, ...]] = frozenset()
 _DEEP = "nested too deeply"
+_CHAIN = re.compile(r"[a-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9_]*){1,12}").fullmatch
+_KEYWORDS = grammar.RESERVED | {"in", "true", "false", "null"}
 _RULES = (calls, operators)
 
 
@@ -59,11 +62,16 @@ def _check(source: str, scope: Mapping[str, types.Type] | None, expect: types.Ty
         _expected(walk, tree, kind, expect)
     # A value that may be null is a warning to most callers: the text has to run all the same.
     text = source if any(issue.code != "MayBeNull" for issue in walk.issues) else walk.rewritten()
-    refused = environment.refusal(text)
+    refused = None if _plain(text) else environment.refusal(text)
     if refused is not None:
         walk.issues.append(_refused(source, *refused))
         text = source
     return Checked(text, kind, frozenset(walk.names), frozenset(walk.paths), tuple(walk.issues))
+
+
+def _plain(text: str) -> bool:
+    """Whether `text` is a short chain of ordinary names: every CEL takes it, and most expressions are one."""
+    return _CHAIN(text) is not None and _KEYWORDS.isdisjoint(text.split("."))
 
 
 def _refused(source: str, message: str, offset: int, deep: bool) -> Issue:

@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|(.))", re.DOTALL)  # fmt: skip # noqa: E501
 _SHORT = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_RESERVED = frozenset({
+RESERVED = frozenset({
     "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
     "namespace", "return", "var", "void", "while",
 })  # fmt: skip
@@ -342,7 +342,7 @@ class _Parser:
             return Constant(start, end, "bool", text == "true")
         if text == "null":
             return Constant(start, end, "null", None)
-        if text in _RESERVED or text == "in":
+        if text in RESERVED or text == "in":
             raise Refused(f"{text!r} is a reserved word", start, end - start)
         following = self.tokens[self.at][0]
         if following == "(":

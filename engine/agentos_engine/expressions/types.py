@@ -97,7 +97,10 @@ def object_type(
 
 def nullable(kind: Type) -> Type:
     """`kind`, or null."""
-    return kind if kind.nullable or kind.kind in ("any", "error", "optional") else replace(kind, nullable=True)
+    if kind.nullable or kind.kind in ("any", "error", "optional"):
+        return kind
+    # Twice as fast as `replace`, and asked for every field of every schema.
+    return Type(kind.kind, kind.item, kind.fields, kind.required, kind.open, True, kind.loose, kind.enum, kind.name)
 
 
 def non_null(kind: Type) -> Type:
