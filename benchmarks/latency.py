@@ -60,7 +60,8 @@ def _compare(
     name: str, bare: Callable[[int], list[float]], root: Path, database: str | None, runs: int, idle: float
 ) -> None:
     with Server(str(root / "repository"), root / f"state-{name}", database=database) as server:
-        _run(server)
+        while not server.get("/v1/tenants/default")["counts"]["ready"]:
+            time.sleep(0.02)
         for _ in range(20):
             _run(server)
         ours = sorted(_run(server) for _ in range(runs))
