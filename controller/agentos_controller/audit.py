@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentos_controller import bulk, clock, ids, redaction, tables
+from agentos_controller import clock, ids, redaction, tables
 
 _ORIGIN = "sha256:" + "0" * 64
 _FIELDS = ("tenant_id", "seq", "at", "actor", "action", "object", "revision", "outcome", "detail")
@@ -50,10 +52,8 @@ async def append(
     microseconds, by default now. Take no further locks after it: the head is locked until the transaction ends.
     """
     tenant = tenant_id or ids.NIL
-    head = tables.audit_head
-    claim = bulk.insert(conn, head).values(tenant_id=tenant, seq=1, hash=_ORIGIN)
-    claim = claim.on_conflict_do_update(index_elements=["tenant_id"], set_={"seq": head.c.seq + 1})
-    seq, previous = (await conn.execute(claim.returning(head.c.seq, head.c.hash))).one()
+    claimed = await conn.execute(_claim(conn.dialect.name), {"tenant_id": tenant, "seq": 1, "hash": _ORIGIN})
+    seq, previous = claimed.one()
     row = {
         "tenant_id": tenant,
         "seq": seq,
@@ -66,8 +66,8 @@ async def append(
         "detail": _plain(redaction.redactor.clean(dict(detail or {}))),
     }
     digest = _hash(previous, row)
-    await conn.execute(tables.audit.insert().values(**row, prev_hash=previous, hash=digest))
-    await conn.execute(head.update().where(head.c.tenant_id == tenant).values(hash=digest))
+    await conn.execute(_APPEND, row | {"prev_hash": previous, "hash": digest})
+    await conn.execute(_MOVE, {"p_tenant_id": tenant, "p_hash": digest})
     return int(seq)
 
 
@@ -98,6 +98,23 @@ async def verify(conn: AsyncConnection, tenant_id: str | None) -> Break | None:
     ).one_or_none()
     expected = (head.seq, head.hash) if head else (0, _ORIGIN)
     return None if expected == (seq, previous) else Break(seq + 1, "rows are missing at the end")
+
+
+# Built once: every change of the database appends, and building a statement costs more than executing it.
+_APPEND = tables.audit.insert()
+_MOVE = (
+    tables.audit_head.update()
+    .where(tables.audit_head.c.tenant_id == sa.bindparam("p_tenant_id", type_=tables.audit_head.c.tenant_id.type))
+    .values(hash=sa.bindparam("p_hash", type_=tables.audit_head.c.hash.type))
+)
+
+
+@cache
+def _claim(dialect: str) -> Any:
+    head = tables.audit_head
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(head)
+    locked = insert.on_conflict_do_update(index_elements=["tenant_id"], set_={"seq": head.c.seq + 1})
+    return locked.returning(head.c.seq, head.c.hash)
 
 
 def _hash(previous: str, row: Mapping[str, Any] | sa.RowMapping) -> str:

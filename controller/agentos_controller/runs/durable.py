@@ -188,7 +188,8 @@ def _instance() -> DBOS:
 def _engine(db: database.Database, flush: bool) -> sa.Engine:
     if db.path is None:
         url = sa.make_url(re.sub(r"^postgresql:", "postgresql+psycopg:", db.url))
-        return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=2, pool_pre_ping=True)
+        # No ping before use: DBOS itself repeats what a lost connection broke off.
+        return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=2)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(db.path)), connect_args={"check_same_thread": False}, pool_size=POOL_SIZE
     )

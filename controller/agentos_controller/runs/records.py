@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import audit, bulk, clock, database, ids, tables
-from agentos_controller.runs import bodies, inputs, queue, states
+from agentos_controller.runs import bodies, inputs, queue, statements, states
 from agentos_engine import errors
 
 RUNNABLE = ("Agent", "Workflow")
@@ -107,48 +107,42 @@ async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue
     if not wanted.interactive and wanted.after is None and starter is not None:
         in_queue = await starter.enqueue(conn, run_id, 0)
     waits = f"after:{wanted.after}" if wanted.after else None
+    cause = dict(wanted.cause)
     await conn.execute(
-        sa.insert(tables.run).values(
-            id=run_id,
-            tenant_id=wanted.tenant_id,
-            thread_id=thread_id,
-            target_kind=wanted.kind,
-            target_name=wanted.name,
-            target_digest=pin.digest,
-            generation=pin.active_seq,
-            revision=pin.revision,
-            digest=pin.artifact_digest,
-            state="pending",
-            interactive=wanted.interactive,
-            segment=0,
-            fence=0,
-            priority=0,
-            queue=queue.QUEUE if in_queue else waits,
-            idempotency_key=wanted.key,
-            cause=dict(wanted.cause),
-            actor=wanted.actor,
-            root_run_id=run_id,
-            input=given,
-            tokens_in=0,
-            tokens_out=0,
-            cost=0,
-            steps=0,
-            attempts=0,
-            created_at=now,
-            updated_at=now,
-        )
+        statements.RUN,
+        {
+            "id": run_id,
+            "tenant_id": wanted.tenant_id,
+            "thread_id": thread_id,
+            "target_kind": wanted.kind,
+            "target_name": wanted.name,
+            "target_digest": pin.digest,
+            "generation": pin.active_seq,
+            "revision": pin.revision,
+            "digest": pin.artifact_digest,
+            "state": "pending",
+            "interactive": wanted.interactive,
+            "segment": 0,
+            "fence": 0,
+            "priority": 0,
+            "queue": queue.QUEUE if in_queue else waits,
+            "idempotency_key": wanted.key,
+            "cause": cause,
+            "actor": wanted.actor,
+            "root_run_id": run_id,
+            "input": given,
+            "tokens_in": 0,
+            "tokens_out": 0,
+            "cost": 0,
+            "steps": 0,
+            "attempts": 0,
+            "created_at": now,
+            "updated_at": now,
+        },
     )
     await _claim_thread(conn, wanted, thread_id, run_id, pin, now)
-    await conn.execute(
-        sa.insert(tables.run_event).values(
-            run_id=run_id,
-            seq=1,
-            tenant_id=wanted.tenant_id,
-            type="run.created",
-            data={"kind": wanted.kind, "name": wanted.name, "generation": pin.active_seq, "cause": dict(wanted.cause)},
-            at=now,
-        )
-    )
+    made = {"kind": wanted.kind, "name": wanted.name, "generation": pin.active_seq, "cause": cause}
+    await _event(conn, wanted.tenant_id, run_id, 1, "run.created", made, now)
     await audit.append(
         conn,
         wanted.tenant_id,
@@ -157,7 +151,7 @@ async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue
         f"Run/{run_id}",
         pin.revision,
         "done",
-        {"target": f"{wanted.kind}/{wanted.name}", "cause": dict(wanted.cause)},
+        {"target": f"{wanted.kind}/{wanted.name}", "cause": cause},
         at=now,
     )
     return RunRow(
@@ -240,38 +234,33 @@ async def append_event(
     """The next event of a run that no segment is working on; a working one counts its events itself."""
     event = tables.run_event
     last = await conn.execute(sa.select(sa.func.max(event.c.seq)).where(event.c.run_id == run_id))
-    await conn.execute(
-        sa.insert(event).values(
-            run_id=run_id,
-            seq=(last.scalar_one() or 0) + 1,
-            tenant_id=tenant_id,
-            type=type_,
-            data=dict(data),
-            at=now,
-        )
-    )
+    await _event(conn, tenant_id, run_id, (last.scalar_one() or 0) + 1, type_, dict(data), now)
+
+
+async def _event(
+    conn: AsyncConnection, tenant_id: str, run_id: str, seq: int, type_: str, data: dict[str, Any], now: int
+) -> None:
+    row = {
+        "run_id": run_id,
+        "seq": seq,
+        "tenant_id": tenant_id,
+        "type": type_,
+        "step_path": None,
+        "data": data,
+        "at": now,
+    }
+    await conn.execute(statements.EVENT, row)
 
 
 async def release(
     conn: AsyncConnection, tenant_id: str, run_id: str, thread_id: str, now: int, followed: bool = True
 ) -> None:
     """Give a run's thread back, and let the runs go on that waited for its end."""
-    thread = tables.thread
     await conn.execute(
-        sa.update(thread)
-        .where(thread.c.tenant_id == tenant_id, thread.c.id == thread_id, thread.c.active_run_id == run_id)
-        .values(active_run_id=None, state="idle", updated_at=now)
+        statements.RELEASE, {"p_tenant_id": tenant_id, "p_thread_id": thread_id, "p_run_id": run_id, "p_now": now}
     )
     if followed:
-        await conn.execute(
-            sa.update(tables.run)
-            .where(
-                tables.run.c.tenant_id == tenant_id,
-                tables.run.c.state == "pending",
-                tables.run.c.queue == f"after:{run_id}",
-            )
-            .values(queue=None)
-        )
+        await conn.execute(statements.FOLLOW, {"p_tenant_id": tenant_id, "p_queue": f"after:{run_id}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,20 +273,8 @@ class _Pin:
 
 async def _pin(conn: AsyncConnection, wanted: Wanted) -> _Pin:
     """What serves in the live generation."""
-    tenant, item = tables.tenant, tables.generation_item
-    live = sa.and_(
-        item.c.tenant_id == tenant.c.id,
-        item.c.kind == wanted.kind,
-        item.c.name == wanted.name,
-        item.c.to_seq.is_(None),
-    )
-    row = (
-        await conn.execute(
-            sa.select(tenant.c.state, tenant.c.active_seq, item.c.digest, item.c.artifact_digest, item.c.revision)
-            .select_from(tenant.outerjoin(item, live))
-            .where(tenant.c.id == wanted.tenant_id)
-        )
-    ).one_or_none()
+    asked = {"p_tenant_id": wanted.tenant_id, "p_kind": wanted.kind, "p_name": wanted.name}
+    row = (await conn.execute(statements.PIN, asked)).one_or_none()
     if row is None or row.active_seq is None or row.artifact_digest is None:
         raise errors.Problem("NotFound", f"No {wanted.kind} named {wanted.name} serves here")
     if row.state != "active":
@@ -343,23 +320,21 @@ async def _existing(conn: AsyncConnection, tenant_id: str, run_id: str) -> RunRo
 async def _claim_thread(
     conn: AsyncConnection, wanted: Wanted, thread_id: str, run_id: str, pin: _Pin, now: int
 ) -> None:
-    thread = tables.thread
-    claim = {
+    row = {
+        "tenant_id": wanted.tenant_id,
+        "id": thread_id,
         "digest": pin.artifact_digest,
         "revision": pin.revision,
         "target_kind": wanted.kind,
         "target_name": wanted.name,
+        "upgrade": "pin",
         "state": "busy",
         "active_run_id": run_id,
+        "created_at": now,
         "updated_at": now,
     }
-    insert = bulk.insert(conn, thread).values(
-        tenant_id=wanted.tenant_id, id=thread_id, upgrade="pin", created_at=now, **claim
-    )
-    ours = insert.on_conflict_do_update(
-        index_elements=["tenant_id", "id"], set_=claim, where=thread.c.active_run_id.is_(None)
-    ).returning(thread.c.id)
-    if (await conn.execute(ours)).one_or_none() is None:
+    taken = await conn.execute(statements.claim(conn.dialect.name), row)
+    if taken.one_or_none() is None:
         raise errors.Problem("Conflict", f"Thread {thread_id} is busy with another run", thread=thread_id)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import bulk, database, ids, tables
-from agentos_controller.runs import queue, records, states
+from agentos_controller.runs import queue, records, statements, states
 
 STEP_UPDATED = ("state", "output", "error", "tokens_in", "tokens_out", "cost", "ended_at", "fence")
 """What a later row of the same step and attempt changes."""
@@ -86,32 +86,9 @@ class Question:
 
 async def begin(db: database.Database, run_id: str, segment: int, now: int) -> Begun | None:
     """Take the run for `segment`: pending → running, under a new fence. None: the run is not there to be taken."""
-    run = tables.run
-    last_event = sa.select(sa.func.max(tables.run_event.c.seq)).where(tables.run_event.c.run_id == run_id)
-    last_step = sa.select(sa.func.max(tables.run_step.c.number)).where(tables.run_step.c.run_id == run_id)
-    owner = sa.select(tables.tenant.c.name).where(tables.tenant.c.id == run.c.tenant_id)
-    spec = sa.select(tables.tenant.c.spec).where(tables.tenant.c.id == run.c.tenant_id)
     async with db.write() as conn:
-        row = (
-            await conn.execute(
-                sa.update(run)
-                .where(run.c.id == run_id, run.c.segment == segment, run.c.state.in_(states.before("running")))
-                .values(
-                    state="running",
-                    fence=run.c.fence + 1,
-                    attempts=run.c.attempts + 1,
-                    started_at=sa.func.coalesce(run.c.started_at, now),
-                    updated_at=now,
-                )
-                .returning(
-                    run,
-                    owner.scalar_subquery().label("tenant_name"),
-                    spec.scalar_subquery().label("tenant_spec"),
-                    last_event.scalar_subquery().label("last_seq"),
-                    last_step.scalar_subquery().label("last_number"),
-                )
-            )
-        ).one_or_none()
+        taken = {"p_run_id": run_id, "p_segment": segment, "p_now": now}
+        row = (await conn.execute(statements.BEGIN, taken)).one_or_none()
     if row is None:
         return None
     return Begun(
@@ -144,31 +121,30 @@ async def finish(
 
     Returns the state it ended in, None if another executor has the run.
     """
-    run = tables.run
-    values = _usage(usage) | {"ended_at": now, "updated_at": now}
+    ended = {
+        "p_run_id": begun.run_id,
+        "p_fence": begun.fence,
+        "p_now": now,
+        "p_tokens_in": usage.tokens_in,
+        "p_tokens_out": usage.tokens_out,
+        "p_cost": usage.cost,
+        "p_steps": usage.steps,
+    }
+    told = {
+        "p_output": end.output,
+        "p_outcome": end.outcome,
+        "p_reason": end.reason,
+        "p_error": None if end.error is None else dict(end.error),
+    }
+    nothing = {"p_output": None, "p_outcome": None, "p_reason": "Cancelled", "p_error": None}
     async with db.write() as conn:
-        done = await conn.execute(
-            sa.update(run)
-            .where(*_held(begun), run.c.state.in_(states.before(end.state)))
-            .values(
-                state=end.state,
-                output=end.output,
-                outcome=end.outcome,
-                reason=end.reason,
-                error=None if end.error is None else dict(end.error),
-                **values,
-            )
-        )
         state: states.State = end.state
+        done = await conn.execute(statements.end(state), ended | told)
         if not done.rowcount:
-            done = await conn.execute(
-                sa.update(run)
-                .where(*_held(begun), run.c.state.in_(states.before("cancelled")))
-                .values(state="cancelled", reason="Cancelled", **values)
-            )
+            state = "cancelled"
+            done = await conn.execute(statements.end(state), ended | nothing)
             if not done.rowcount:
                 return None
-            state = "cancelled"
             events = [*events[:-1], {**events[-1], "type": "run.cancelled", "data": {}}]
         await records.release(
             conn, begun.tenant_id, begun.run_id, begun.thread_id, now, begun.cause.get("type") == "schedule"
