@@ -81,6 +81,16 @@ def test_recording_anew_replaces_what_it_touches(tmp_path: Path) -> None:
     assert responses == [("a.b", "new"), ("kept.op", 1), ("kept.op", 1)]
 
 
+def test_recordings_into_one_file_keep_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "tape.yaml"
+    one, other = (cassette.Cassette.open(path, "record") for _ in range(2))
+    one.record("connector", "a.b", 1, "one")
+    other.record("connector", "c.d", 1, "other")
+    one.record("connector", "a.b", 1, "two")
+    responses = [item.response for item in cassette.Cassette.open(path, "replay").exchanges()]
+    assert responses == ["one", "two", "other"]
+
+
 def test_a_miss_names_what_is_nearest() -> None:
     tape = cassette.Cassette([cassette.Exchange("connector", "shop.get", {"args": {"id": 12, "x": "a"}}, 1)])
     with pytest.raises(cassette.CassetteError, match=r'to {"args":{"id":13}}; the nearest recorded request is .*12'):

@@ -214,6 +214,18 @@ async def test_agents_use_tools_through_the_wire_format(here: world.World, provi
     assert record.total("tokens_in") == 20
 
 
+async def test_arguments_that_are_no_json_are_told_to_the_model(here: world.World) -> None:
+    agent = {
+        "form": "agent", "name": "clerk", "model": "fast", "instructions": "Count.", "input": None, "output": None,
+        "tools": [], "limits": {}, "uses": {},
+    }  # fmt: skip
+    async with model_server.serve(Say(tool_calls=[{"name": "x", "args": '{"n": '}]), Say("sorry")) as server:
+        digest = here.add({**agent, "models": {"fast": model(server.url)}})
+        graph = await graphs.build(digest, here, graphs=graphs.Graphs())
+        assert (await graph.ainvoke({"input": "go"}, world.config(here)))["output"] == "sorry"
+        assert "the arguments are no JSON" in server.requests[1].body.decode()
+
+
 async def test_unknown_providers_and_connection_parameters_are_refused(here: world.World) -> None:
     for more, words in (({"provider": "mystery"}, "not supported"), ({"params": {"base_url": "x"}}, "params.base_url")):
         with pytest.raises(errors.RunError, match=words):

@@ -70,10 +70,15 @@ def _calls(say: Say) -> list[dict[str, Any]]:
         {
             "id": f"call_{index}",
             "type": "function",
-            "function": {"name": call["name"], "arguments": orjson.dumps(call["args"]).decode()},
+            "function": {"name": call["name"], "arguments": _arguments(call["args"])},
         }
         for index, call in enumerate(say.tool_calls)
     ]
+
+
+def _arguments(args: Any) -> str:
+    """Text is sent as it is, to be wrong."""
+    return args if isinstance(args, str) else orjson.dumps(args).decode()
 
 
 def _openai(model: str, text: str, say: Say) -> dict[str, Any]:

@@ -61,7 +61,12 @@ class Agent:
 
     def _compiled(self, build: building.Build, given: Any) -> lg.CompiledStateGraph[Any, Any, Any, Any]:
         layout = {
-            "input": Annotated[Any, channels.input_of(build.schema(_MESSAGE if given is None else given))],
+            "input": Annotated[
+                Any,
+                channels.input_of(build.schema(_MESSAGE), "message")
+                if given is None
+                else channels.input_of(build.schema(given)),
+            ],
             "messages": Annotated[Any, channels.messages()],
             "repairs": Any,
             "now": Any,
@@ -92,7 +97,8 @@ class Agent:
                     raise meter.out_of_time() from None
                 raise
             meter.worked(loop.time() - started)
-            return lg.Command(update={**update, "spent": meter.delta}, goto=goto)
+            spent = {} if goto == lg.END else {"spent": meter.delta}
+            return lg.Command(update=update | spent, goto=goto)
 
         return node
 
@@ -117,9 +123,10 @@ class Agent:
             raise self._failed(error, call) from None
         call.tell("succeeded", output=_answered(message))
         new.append(message)
-        if message.tool_calls and self._tools:
-            agent.meter.charge(limits.TOOL_CALLS, len(message.tool_calls))
-            return {"messages": new}, "tools"
+        if message.invalid_tool_calls or (message.tool_calls and self._tools):
+            agent.meter.charge(limits.TOOL_CALLS, len(message.tool_calls) + len(message.invalid_tool_calls))
+            new += [_unreadable(call) for call in message.invalid_tool_calls]
+            return {"messages": new}, "tools" if message.tool_calls else "model"
         text = conversation.text_of(message)
         if self._output is None:
             return {"messages": new, "output": text, "outcome": "done"}, lg.END
@@ -142,11 +149,8 @@ class Agent:
     async def _use(self, values: Mapping[str, Any], agent: actions.Call) -> tuple[dict[str, Any], str]:
         """The tools the model asked for last, side by side."""
         history: Sequence[AnyMessage] = values["messages"]
-        asked = history[-1]
-        assert isinstance(asked, AIMessage)
-        used = Counter(
-            call["name"] for message in history[:-1] if isinstance(message, AIMessage) for call in message.tool_calls
-        )
+        *before, asked = (message for message in history if isinstance(message, AIMessage))
+        used = Counter(call["name"] for message in before for call in message.tool_calls)
         pieces = []
         for tool_call in asked.tool_calls:
             used[tool_call["name"]] += 1
@@ -213,6 +217,12 @@ def _asked(given: Any) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _unreadable(call: Mapping[str, Any]) -> ToolMessage:
+    """What a model is told about a call whose arguments are no JSON."""
+    text = f"InvalidInput: the arguments are no JSON: {(call.get('args') or '')[:200]}"
+    return ToolMessage(content=text, tool_call_id=call.get("id") or "", name=call.get("name"), status="error")
 
 
 def _shown(messages: Sequence[AnyMessage]) -> Any:

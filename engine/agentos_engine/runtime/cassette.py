@@ -106,7 +106,17 @@ class Cassette:
             self._exchanges[exchange.key] = []
         self._exchanges[exchange.key].append(exchange)
         if self._path is not None:
+            self._take_over(self._path)
             save(self._path, self.exchanges())
+
+    def _take_over(self, path: Path) -> None:
+        """Keep what another recording into the same file has added since."""
+        if path.exists():
+            kept: dict[tuple[str, str, str], list[Exchange]] = {}
+            for exchange in parse(path.read_bytes(), str(path)):
+                if exchange.key not in self._fresh:
+                    kept.setdefault(exchange.key, []).append(exchange)
+            self._exchanges = {key: self._exchanges[key] for key in self._fresh} | kept
 
     def replay(self, kind: str, target: str, request: Any) -> Any:
         """The recorded response; `CassetteError` names the nearest recorded request if there is none."""

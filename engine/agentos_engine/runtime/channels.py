@@ -76,9 +76,20 @@ def graph(layout: Mapping[str, Any]) -> lg.StateGraph[Any, Any, Any, Any]:
     return lg.StateGraph(typed("State", {**layout, **answer}), output_schema=typed("Answer", answer))
 
 
-def input_of(schema: values.Schema) -> Folded:
-    """Takes the run's input (null is no arguments), checked and shaped; raises ``InvalidInput``."""
-    return Folded(_EMPTY, lambda _, value: schema.accept({} if value is None else value, "input", "InvalidInput"))
+def input_of(schema: values.Schema, text: str | None = None) -> Folded:
+    """Takes the input (null: no arguments), checked and shaped; raises ``InvalidInput``.
+
+    With `text`, a plain text stands for an object with this one field.
+    """
+
+    def take(_: Any, given: Any) -> Any:
+        if given is None:
+            given = {}
+        elif text is not None and isinstance(given, str):
+            given = {text: given}
+        return schema.accept(given, "input", "InvalidInput")
+
+    return Folded(_EMPTY, take)
 
 
 def sums(start: Sequence[int]) -> Folded:

@@ -45,7 +45,8 @@ class Frame:
         """The frame in `config`, or that of a run's own graph.
 
         Of ``configurable`` it reads ``services``, ``run`` and ``tenant``; ``thread_id`` (``<tenant id>/<thread id>``)
-        or ``thread``; and where given ``recorder``, ``vars``, ``tokens`` (stream), ``sleep`` and ``chance``.
+        or ``thread``; and where given ``recorder``, ``vars``, ``tokens`` (stream), ``sleep`` and ``chance``. The
+        ``clients`` come from `graphs.build`.
         """
         given: Mapping[str, Any] = config["configurable"]
         if (frame := given.get(KEY)) is not None:
@@ -58,7 +59,7 @@ class Frame:
         run["startedAt"] = library.time_text(datetime.fromisoformat(started) if isinstance(started, str) else started)
         thread = given.get("thread") or {"id": str(given.get("thread_id", "")).rpartition("/")[2], "turns": 0}
         tenant = given.get("tenant") or {"name": "", "labels": {}}
-        optional = {name: given[name] for name in ("sleep", "chance") if name in given}
+        optional = {name: given[name] for name in ("sleep", "chance", "clients") if name in given}
         return cls(
             services=given["services"],
             recorder=given.get("recorder") or world.NullRecorder(),

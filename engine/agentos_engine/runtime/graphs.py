@@ -83,13 +83,14 @@ _GRAPHS = Graphs()
 async def build(
     digest: str, services: world.Services, checkpointer: Any = None, graphs: Graphs = _GRAPHS
 ) -> lg.CompiledStateGraph[Any, Any, Any, Any]:
-    """The graph of a run, keeping its state with `checkpointer` (without one it cannot wait for people).
+    """The graph of one run, keeping its state with `checkpointer` (without one it cannot wait for people).
 
     Call it with ``{"input": …}`` or ``Command(resume={interrupt id: answer})`` and the config described in `frame`; it
-    answers ``{"output", "outcome"}``, with ``__interrupt__`` while it waits, or raises `errors.RunError`.
+    answers ``{"output", "outcome"}``, with ``__interrupt__`` while it waits, or raises `errors.RunError`. It keeps the
+    run's model clients, keys and all: build anew for another run, which costs microseconds.
     """
     built = await graphs.graph(digest, services)
     root = copy.copy(built.compiled)
     root.checkpointer = checkpointer
-    root.config = {**(root.config or {}), "recursion_limit": built.recursion_limit}
+    root.config = {"recursion_limit": built.recursion_limit, "configurable": {"clients": {}}}
     return root

@@ -72,11 +72,15 @@ class Turn:
             self.writes.append((f"state.{name}", value))
         self.names["state"] = state
 
-    def all_writes(self) -> list[tuple[str, Any]]:
-        """Everything to checkpoint: one record for a step, however often it ran in this turn."""
+    def all_writes(self, *, last: bool) -> list[tuple[str, Any]]:
+        """Everything to checkpoint: one record for a step, however often it ran in this turn.
+
+        The `last` turn leaves out what only a next one would read: every write is a row.
+        """
         records = self.names["steps"]
         touched = [(self._channels[step], records[step]) for step in records if step in self._touched]
-        return [*touched, *self.writes, ("spent", self.meter.delta), ("now", self.names["now"])]
+        next_reads = [] if last else [("spent", self.meter.delta), ("now", self.names["now"])]
+        return [*touched, *self.writes, *next_reads]
 
     def mark(self) -> Mark:
         return Mark(len(self.writes), self.names["steps"], self.names["state"], self.names["now"])

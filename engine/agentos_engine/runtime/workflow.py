@@ -73,7 +73,8 @@ class Workflow:
                     raise meter.out_of_time() from None
                 raise
             meter.worked(loop.time() - started)
-            return lg.Command(update=this.all_writes(), goto=lg.END if target == steps.END else target)
+            last = target == steps.END
+            return lg.Command(update=this.all_writes(last=last), goto=lg.END if last else target)
 
         return node
 
