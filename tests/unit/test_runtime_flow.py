@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support import world as worlds
 
-from agentos_engine.runtime import errors, graphs
+from agentos_engine.runtime import cassette, errors, graphs
 
 ECHO = worlds.scripted(
     {"when": "input.startsWith('wait')", "text": "late", "delayMs": 60_000},
@@ -338,3 +338,16 @@ async def test_a_digest_nobody_has_is_not_found() -> None:
     with pytest.raises(errors.RunError) as raised:
         await graphs.build("sha256:0", worlds.World(), graphs=graphs.Graphs())
     assert raised.value.class_ == "NotFound"
+
+
+async def test_a_recording_is_answered_in_order_within_a_run_and_anew_in_the_next() -> None:
+    asked = {"system": "", "messages": [{"role": "human", "text": "x"}], "tools": []}
+    tape = cassette.dump(cassette.Exchange("model", "fast", asked, {"text": text}) for text in ("first", "second"))
+    replaying = {"name": "fast", "provider": "replay", "model": "", "cassette": tape}
+    here = worlds.World()
+    for _ in range(2):
+        answer = await run(
+            [llm("a", "x"), llm("b", "x")], world=here, models={"fast": replaying},
+            output=["${steps.a.output}", "${steps.b.output}"],
+        )  # fmt: skip
+        assert answer["output"] == ["first", "second"]
