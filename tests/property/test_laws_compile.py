@@ -14,8 +14,8 @@ from agentos_engine import errors, kinds
 TEXTS = [path.read_text() for path in sorted(Path(kinds.__path__[0]).glob("*/testdata/golden-*.yaml"))]
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*|\$\{|[0-9.]+")
 JUNK = st.sampled_from(
-    ["", "x", "input", "state", "steps", "output", "null", "1", "0.5", "true", "[]", "${", "${}", "${1 +}", "$${", "end",
-     "'", "size(input)", "role/x", "json", "ad", "fast", "ads", "🙂", "integer", "string", "object", "array"]
+    ["", "x", "input", "state", "steps", "output", "null", "1", "0.5", "true", "[]", "${", "${}", "${1 +}", "$${",
+     "end", "'", "size(input)", "role/x", "json", "ad", "fast", "ads", "🙂", "integer", "string", "object", "array"]
 )  # fmt: skip
 
 

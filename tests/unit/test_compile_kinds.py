@@ -330,5 +330,5 @@ def test_what_does_not_compile_stops_with_its_first_place() -> None:
     compiled = compile_text(CRM.replace('"${input.limit}"', '"${input.limt} ${x}"')).compiled["Connector/crm"]
     assert compiled.stop is not None
     assert (compiled.stop.condition, compiled.stop.reason) == ("Compiled", "UnknownField")
-    assert compiled.stop.message.startswith("a.yaml:13:")
+    assert compiled.stop.message.startswith("a.yaml:14:")
     assert compiled.stop.message.endswith("(and 1 more)")
