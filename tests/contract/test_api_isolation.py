@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from tests.support.apiworld import Tenant, World
 
+from agentos_controller import clock
 from agentos_controller.api import app, deps, parts
 
 OPERATION = tuple[str, APIRoute]
@@ -40,7 +41,7 @@ def routes(application: FastAPI) -> list[OPERATION]:
 
 
 def _application() -> FastAPI:
-    return app.create(parts.Parts(*[None] * 4))  # type: ignore[arg-type]
+    return app.create(parts.Parts(None, clock.SystemClock(), None, None))  # type: ignore[arg-type]
 
 
 ALL = routes(_application())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +148,12 @@ class World:
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
         server = uvicorn.Server(config)
         with contextlib.ExitStack() as bound:
-            socket = bound.enter_context(contextlib.closing(config.bind_socket()))
-            serving = asyncio.get_running_loop().create_task(server.serve(sockets=[socket]))
-            host, port = socket.getsockname()[:2]
+            # As `wiring` does it: the protocol is named, so that asyncio turns Nagle off.
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            bound.enter_context(contextlib.closing(listener)).bind(("127.0.0.1", 0))
+            listener.listen()
+            serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+            host, port = listener.getsockname()[:2]
             try:
                 async with httpx.AsyncClient(
                     base_url=f"http://{host}:{port}", headers=_headers(key), timeout=20

@@ -9,15 +9,15 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator
 
 from agentos_controller import keys
-from agentos_controller.api import parts
-from agentos_controller.views import forms, paging, tenants
+from agentos_controller.api import directory, parts
+from agentos_controller.views import paging
 from agentos_engine.errors import Problem
 
 Permission = Literal["read", "run", "operate", "admin"]
@@ -33,11 +33,11 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, and on what: `tenant` is the row of the tenant in the path, `only` limits lists to one tenant."""
+    """Who calls, and on what: `tenant` is the tenant in the path, `only` limits lists to one tenant."""
 
     principal: keys.Principal
     parts: parts.Parts
-    tenant: forms.Row | None
+    tenant: directory.Entry | None
     only: str | None
 
     @property
@@ -50,15 +50,15 @@ class Call:
 class TenantCall(Call):
     """A call on the tenant in the path."""
 
-    tenant: forms.Row
+    tenant: directory.Entry
 
     @property
     def tenant_id(self) -> str:
-        return str(self.tenant.id)
+        return self.tenant.id
 
     @property
     def tenant_name(self) -> str:
-        return str(self.tenant.name)
+        return self.tenant.name
 
 
 class Needs:
@@ -103,12 +103,11 @@ class OfTenant(Needs):
         _known_parameters(request)
         principal = await self.principal(request)
         parts_ = parts_of(request)
-        async with parts_.database.read() as conn:
-            row = await tenants.named(conn, tenant)
+        row = await directory_of(request).find(parts_.database, tenant)
         if row is None or principal.tenant_id not in (None, row.id):
             raise Problem("NotFound", f"there is no tenant {tenant[:80]}")
         self.permit(principal)
-        return TenantCall(principal, parts_, row, str(row.id))
+        return TenantCall(principal, parts_, row, row.id)
 
 
 def _presented(request: Request) -> str | None:
@@ -123,6 +122,13 @@ def parts_of(request: Request) -> parts.Parts:
     """What this application is made of."""
     found = request.app.state.parts
     assert isinstance(found, parts.Parts)
+    return found
+
+
+def directory_of(request: Request) -> directory.Directory:
+    """The tenants this application knows."""
+    found = request.app.state.directory
+    assert isinstance(found, directory.Directory)
     return found
 
 
@@ -201,8 +207,3 @@ def needs_of(route: APIRoute) -> list[Needs]:
     """The declarations of a route: one, or none for a public one."""
     calls: list[object] = [each.call for each in route.dependant.dependencies]
     return [call for call in calls if isinstance(call, Needs)]
-
-
-def etag_of(value: Any) -> str:
-    """The ETag of a tenant: its live generation."""
-    return str(value or 0)

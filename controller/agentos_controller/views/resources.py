@@ -131,15 +131,21 @@ async def listed(
         found = await _after(conn, query, wanted.after, wanted.fetch)
         rows, cursor = paging.cut(LISTING, found, wanted, lambda row: (row.kind, row.name))
         return {"items": [_summary(row, tenant) for row in rows], "nextCursor": cursor}
-    found = await _after(conn, query, wanted.after, SCAN)
     items: list[shapes.ResourceSummary] = []
-    for index, row in enumerate(found):
-        if all(forms.status_of(row.conditions, type_) == status for type_, status in inside.items()):
-            items.append(_summary(row, tenant))
-            if len(items) == wanted.limit and index + 1 < len(found):
-                return {"items": items, "nextCursor": paging.encode(LISTING, (row.kind, row.name))}
-    more = paging.encode(LISTING, (found[-1].kind, found[-1].name)) if len(found) == SCAN else None
-    return {"items": items, "nextCursor": more}
+    place, scanned = wanted.after, 0
+    chunk = max(wanted.fetch, 200)
+    while scanned < SCAN:
+        found = await _after(conn, query, place, chunk)
+        for row in found:
+            if all(forms.status_of(row.conditions, type_) == status for type_, status in inside.items()):
+                if len(items) == wanted.limit:
+                    return {"items": items, "nextCursor": paging.encode(LISTING, place or ())}
+                items.append(_summary(row, tenant))
+            place = (row.kind, row.name)
+        if len(found) < chunk:
+            return {"items": items, "nextCursor": None}
+        scanned += len(found)
+    return {"items": items, "nextCursor": paging.encode(LISTING, place or ())}
 
 
 def _when_ready(type_: str) -> str:
