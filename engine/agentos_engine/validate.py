@@ -79,13 +79,23 @@ class CompilePiece:
 
 
 @dataclass(slots=True)
-class _Unit:
-    """One tenant while it is put together."""
+class Unit:
+    """One tenant while it is put together. Files stand under the root of their source and their path."""
 
     tenant: str | None
     packed: dict[tuple[str, str], bytes] = field(default_factory=dict)
     manifests: list[tuple[tuple[str, str], model.Manifest]] = field(default_factory=list)
     broken: list[tuple[tuple[str, str], load.Broken]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every tenant with its resolution, what was wrong so far, and how many files and manifests were looked at."""
+
+    work: tuple[tuple[Unit, resolve.Resolution], ...]
+    diagnostics: tuple[model.Diagnostic, ...]
+    files: int
+    manifests: int
 
 
 def validate_tree(files: Mapping[str, bytes], selection: paths.Selection | None = None) -> Report:
@@ -115,6 +125,27 @@ def validate(
             in this repository.
         forbidden: paths of what is there but is no plain file: symlinks, submodules.
     """
+    seen = survey(tree, read, selection=selection, run=run, pieces=pieces, platform=platform, forbidden=forbidden)
+    found = list(seen.diagnostics)
+    told = {(one.path, one.line, one.column) for one in found}
+    for answer in run(compile_piece, _cut(read, seen.work, pieces)):
+        found += [one for one in answer if (one.path, one.line, one.column) not in told]
+    unique = {(one.path, one.line, one.column, one.code): one for one in reversed(found)}
+    ordered = sorted(unique.values(), key=lambda one: (one.path, one.line, one.column, one.code))
+    return Report(tuple(ordered), seen.files, seen.manifests)
+
+
+def survey(
+    tree: Iterable[str],
+    read: Read,
+    *,
+    selection: paths.Selection | None = None,
+    run: Run = map,
+    pieces: int = 1,
+    platform: bool = True,
+    forbidden: Iterable[str] = (),
+) -> Survey:
+    """A repository loaded and resolved, not compiled; arguments as for `validate`."""
     every = sorted(tree)
     own = Source("", None, selection or paths.Selection.of())
     chosen = [(own, path) for path in _select(own, every, read)]
@@ -128,7 +159,7 @@ def validate(
         for path in _select(source, sorted(forbidden), read)
     ]
     count = 0
-    work: list[tuple[_Unit, resolve.Resolution]] = []
+    work: list[tuple[Unit, resolve.Resolution]] = []
     for unit in _units(chosen, loaded, found):
         count += len(unit.manifests) + len(unit.broken)
         resolution = resolve.resolve(
@@ -139,12 +170,7 @@ def validate(
         )
         found += resolution.diagnostics
         work.append((unit, resolution))
-    told = {(one.path, one.line, one.column) for one in found}
-    for answer in run(compile_piece, _cut(read, work, pieces)):
-        found += [one for one in answer if (one.path, one.line, one.column) not in told]
-    unique = {(one.path, one.line, one.column, one.code): one for one in reversed(found)}
-    ordered = sorted(unique.values(), key=lambda one: (one.path, one.line, one.column, one.code))
-    return Report(tuple(ordered), len(chosen), count)
+    return Survey(tuple(work), tuple(found), len(chosen), count)
 
 
 def _select(source: Source, every: Sequence[str], read: Read) -> Iterator[str]:
@@ -186,11 +212,11 @@ def _units(
     chosen: Iterable[tuple[Source, str]],
     loaded: Mapping[str, tuple[bytes, load.File]],
     found: list[model.Diagnostic],
-) -> Iterable[_Unit]:
+) -> Iterable[Unit]:
     """The tenants with their manifests; diagnostics of loading go to `found`."""
-    units: dict[str | None, _Unit] = {}
+    units: dict[str | None, Unit] = {}
     for source, path in chosen:
-        unit = units.setdefault(source.tenant, _Unit(source.tenant))
+        unit = units.setdefault(source.tenant, Unit(source.tenant))
         at = (source.root, path)
         if at in unit.packed:
             continue
@@ -202,7 +228,7 @@ def _units(
     return units.values()
 
 
-def _cut(read: Read, work: Sequence[tuple[_Unit, resolve.Resolution]], pieces: int) -> list[CompilePiece]:
+def _cut(read: Read, work: Sequence[tuple[Unit, resolve.Resolution]], pieces: int) -> list[CompilePiece]:
     """Pieces of about equal size. A dependency that several pieces need is compiled in each, and told of in one."""
     total = sum(len(resolution.order) for _, resolution in work)
     size = max(1, -(-total // pieces))
@@ -230,7 +256,7 @@ def _cut(read: Read, work: Sequence[tuple[_Unit, resolve.Resolution]], pieces: i
     return out
 
 
-def _extra(unit: _Unit, resolution: resolve.Resolution) -> list[tuple[tuple[str, str], model.Manifest]]:
+def _extra(unit: Unit, resolution: resolve.Resolution) -> list[tuple[tuple[str, str], model.Manifest]]:
     """Manifests that are wrong or blocked already, where there is enough of them to look for more."""
     out = [(at, broken.manifest) for at, broken in unit.broken if broken.manifest is not None]
     stopped = {*resolution.wrong, *resolution.blocked}
