@@ -77,7 +77,8 @@ class Database:
                 try:
                     yield conn
                 finally:
-                    await conn.exec_driver_sql("ROLLBACK")
+                    if not conn.invalidated:  # as a cancelled statement leaves it
+                        await conn.exec_driver_sql("ROLLBACK")
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -122,6 +122,7 @@ class Reconciler:
                     try:
                         await self.round()
                     except Exception:
+                        _unless_cancelled()
                         # A bug or the database: nothing is lost, because the next round starts from what is.
                         log.exception("round failed")
                         self.counts.failures += 1
@@ -301,6 +302,7 @@ class Reconciler:
             self._queue.again(tenant.id, force=force)
             return False
         except Exception as error:
+            _unless_cancelled()
             self.counts.failures += 1
             log.exception("tenant failed", extra={"tenant": tenant.name})
             self._queue.again(tenant.id, force=force)
@@ -347,6 +349,13 @@ class Reconciler:
                 # Every other tenant is judged anew; `_load` sees which.
                 outcome.tenants_changed = True
         return outcome
+
+
+def _unless_cancelled() -> None:
+    """End here if the task is being cancelled: a library may have turned that into an error of its own."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @contextlib.contextmanager
