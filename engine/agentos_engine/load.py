@@ -118,34 +118,16 @@ class File:
         )
 
 
-class _Placed(model.Positions):
-    """Positions that remember the document and marks they come from, to be packed again."""
-
-    __slots__ = ("data", "marks")
-
-    data: Any
-    marks: list[int] | bytes
-
-
-def _placed(data: Any, marks: list[int] | bytes, start: model.Position) -> _Placed:
-    plain = positions.of(data, marks, start)
-    placed = _Placed(plain.keys, plain.values, start, plain.contents)
-    object.__setattr__(placed, "data", data)
-    object.__setattr__(placed, "marks", marks)
-    return placed
-
-
 def _pack_manifest(manifest: model.Manifest) -> tuple[Any, ...]:
-    placed = manifest.positions
-    assert isinstance(placed, _Placed)
-    marks = placed.marks if isinstance(placed.marks, bytes) else msgpack.packb(placed.marks)
+    source, start = positions.source(manifest.positions), manifest.positions.start
+    marks = source.marks if isinstance(source.marks, bytes) else msgpack.packb(source.marks)
     return (
         manifest.ref.kind,
         manifest.ref.name,
-        placed.data,
+        source.data,
         marks,
-        placed.start.line,
-        placed.start.column,
+        start.line,
+        start.column,
         manifest.digest,
         manifest.document,
         [(reference.to.kind, reference.to.name, reference.at, reference.part) for reference in manifest.references],
@@ -171,7 +153,7 @@ def _unpack_manifest(
         data["spec"],
         digest,
         document,
-        _placed(data, marks, model.Position(line, column)),
+        positions.of(data, marks, model.Position(line, column)),
         "",
         metadata.get("labels", {}),
         metadata.get("annotations", {}),
@@ -263,7 +245,7 @@ def _manifest(
         written,
         artifacts.digest_of([data, order]),
         number,
-        _placed(data, document.marks, positions.unpack(document.marks[0])),
+        positions.of(data, document.marks),
         "",
         metadata.get("labels", {}),
         metadata.get("annotations", {}),

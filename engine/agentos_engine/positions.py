@@ -35,7 +35,7 @@ def _content(mark: int) -> model.Position | None:
     return position if style == BLOCK else None
 
 
-class _Lazy:
+class Lazy:
     """The packed marks of one document, and the maps once somebody asks for them."""
 
     __slots__ = ("_maps", "data", "marks")
@@ -55,38 +55,38 @@ class _Lazy:
 class _Map(Mapping[model.Location, model.Position]):
     """Positions of keys (0) or of values (1) by location."""
 
-    __slots__ = ("_lazy", "_which")
+    __slots__ = ("_which", "lazy")
 
-    def __init__(self, lazy: _Lazy, which: int) -> None:
-        self._lazy = lazy
+    def __init__(self, lazy: Lazy, which: int) -> None:
+        self.lazy = lazy
         self._which = which
 
     def __getitem__(self, location: model.Location) -> model.Position:
-        return unpack(self._lazy.map(self._which)[location])
+        return unpack(self.lazy.map(self._which)[location])
 
     def __iter__(self) -> Iterator[model.Location]:
-        return iter(self._lazy.map(self._which))
+        return iter(self.lazy.map(self._which))
 
     def __len__(self) -> int:
-        return len(self._lazy.map(self._which))
+        return len(self.lazy.map(self._which))
 
 
 class _Contents(Mapping[model.Location, model.Position | None]):
     """Where the text of quoted, folded and block strings begins."""
 
-    __slots__ = ("_lazy",)
+    __slots__ = ("lazy",)
 
-    def __init__(self, lazy: _Lazy) -> None:
-        self._lazy = lazy
+    def __init__(self, lazy: Lazy) -> None:
+        self.lazy = lazy
 
     def __getitem__(self, location: model.Location) -> model.Position | None:
-        mark = self._lazy.map(1)[location]
+        mark = self.lazy.map(1)[location]
         if not mark & 3:
             raise KeyError(location)
         return _content(mark)
 
     def __iter__(self) -> Iterator[model.Location]:
-        return (location for location, mark in self._lazy.map(1).items() if mark & 3)
+        return (location for location, mark in self.lazy.map(1).items() if mark & 3)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -99,7 +99,7 @@ def of(data: Any, marks: list[int] | bytes, start: model.Position | None = None)
     """
     if start is None:
         start = unpack(marks[0]) if marks else model.Position(1, 1)
-    lazy = _Lazy(data, marks)
+    lazy = Lazy(data, marks)
     return model.Positions(_Map(lazy, 0), _Map(lazy, 1), start, _Contents(lazy))
 
 
@@ -140,3 +140,9 @@ def spread(data: Any, marks: list[int]) -> tuple[dict[model.Location, int], dict
         else:
             stack.pop()
     return keys, values
+
+
+def source(places: model.Positions) -> Lazy:
+    """The document and marks that `of` made `places` from."""
+    assert isinstance(places.keys, _Map)
+    return places.keys.lazy

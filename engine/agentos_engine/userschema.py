@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 import jsonschema_rs
+import orjson
 
 from agentos_engine import model, suggest
 
@@ -81,6 +82,8 @@ def check(schema: Any, at: model.Location, defs: Mapping[str, Any], *, root: boo
     if root and isinstance(schema, Mapping) and schema.get("type") != "object" and "$ref" not in schema:
         hint = "Write `type: object` with `properties`."
         yield "InvalidSchema", at, "an input is an object, so its schema has `type: object`", hint
+    elif _is_simple(schema) and _meta().is_valid(schema):
+        return
     walk = _Walk(defs)
     walk.run(schema, at)
     yield from walk.found
@@ -89,6 +92,12 @@ def check(schema: Any, at: model.Location, defs: Mapping[str, Any], *, root: boo
     if not _meta().is_valid(schema):
         known = {location for _, location, _, _ in walk.found}
         yield from (found for found in _malformed(schema, at) if found[1] not in known)
+
+
+def _is_simple(schema: Any) -> bool:
+    """Whether a schema is so small and plain that nothing but the meta-schema can object to it; most are."""
+    text = orjson.dumps(schema)
+    return text.count(b"{") < MAX_DEPTH and b'"$' not in text and b'"pattern' not in text and b'"definit' not in text
 
 
 def _malformed(schema: Any, at: model.Location) -> Iterator[Found]:

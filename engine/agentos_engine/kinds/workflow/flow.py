@@ -12,7 +12,9 @@ from agentos_engine import model, suggest, userschema
 from agentos_engine.kinds.workflow.spec import Step, WorkflowSpec
 
 END = "end"
-RESERVED = ("end", "continue", "break", "fail")
+RESERVED = frozenset({"end", "continue", "break", "fail"})
+_TURNS = frozenset({"branch", "next", "on_error", "end"})
+"""Fields of a step by which a token can go anywhere but below."""
 _NOT_YET = {
     "continue": "A block's `continue` comes with `loop`, which is not in this release.",
     "break": "`break` comes with `loop`, which is not in this release.",
@@ -58,39 +60,41 @@ def _normal(routed: Mapping[str, str]) -> set[str]:
 
 def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
     """Unknown targets; and where there are none, unreachable steps and endless cycles."""
-    ids = list(spec.steps)
+    steps = spec.steps
+    ids = list(steps)
     ways: dict[str, list[str]] = {}
-    wrong = False
-    for id_, step in spec.steps.items():
-        if id_ in RESERVED:
-            wrong = True
-            message = f"`{id_}` is a target's name, so no step can have it"
-            yield "InvalidValue", (*at, "steps", id_), message, "Rename the step."
-        ways[id_] = following = []
-        for target, inside in targets(step):
-            following.append(target)
-            if target not in spec.steps and target != END:
+    straight, wrong = True, False
+    for (id_, step), below in zip(steps.items(), [*ids[1:], END], strict=True):
+        if _TURNS.isdisjoint(step.model_fields_set):
+            ways[id_] = [below]
+            continue
+        ways[id_] = following = [target for target, _ in targets(step)]
+        for target in following:
+            if target != END and target not in steps:
                 wrong = True
-                hint = _NOT_YET.get(target) or suggest.did_you_mean(
-                    target, [*ids, END], f"One of {suggest.one_of(ids)}."
-                )
-                yield "UnknownStep", (*at, "steps", id_, *inside), f"there is no step {target!r}", hint
-    if not wrong:
-        yield from _ways(spec, ids, ways, at)
-
-
-def _ways(
-    spec: WorkflowSpec, ids: list[str], ways: dict[str, list[str]], at: model.Location
-) -> Iterator[userschema.Found]:
-    straight = True
-    for (id_, step), below in zip(spec.steps.items(), [*ids[1:], END], strict=True):
         if falls_through(step):
-            ways[id_].append(below)
+            following.append(below)
         elif step.type == "end":
-            ways[id_].append(END)
-        straight = straight and below in ways[id_]
-    if straight:
-        return
+            following.append(END)
+        straight = straight and below in following
+    if wrong or not RESERVED.isdisjoint(steps):
+        yield from _unknown(spec, ids, at)
+    elif not straight:
+        yield from _ways(ids, ways, at)
+
+
+def _unknown(spec: WorkflowSpec, ids: list[str], at: model.Location) -> Iterator[userschema.Found]:
+    for id_, step in spec.steps.items():
+        here = (*at, "steps", id_)
+        if id_ in RESERVED:
+            yield "InvalidValue", here, f"`{id_}` is a target's name, so no step can have it", "Rename the step."
+        for target, inside in targets(step):
+            if target not in spec.steps and target != END:
+                known = suggest.did_you_mean(target, [*ids, END], f"One of {suggest.one_of(ids)}.")
+                yield "UnknownStep", (*here, *inside), f"there is no step {target!r}", _NOT_YET.get(target) or known
+
+
+def _ways(ids: list[str], ways: dict[str, list[str]], at: model.Location) -> Iterator[userschema.Found]:
     reached = _closure(ids[:1], ways)
     covered = set(reached)
     for id_ in ids:

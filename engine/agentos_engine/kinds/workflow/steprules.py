@@ -24,6 +24,12 @@ _APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
     "next": ("next", _ALL - {"end"}, "An `end` step ends the workflow."),
     "on_error": ("onError", _ALL - {"branch", "end"}, "Nothing is called here that could fail."),
 }
+_ACTIONS: Final = frozenset(ACTIONS)
+_REFUSED: Final = {
+    action: frozenset(attribute for attribute, (_, allowed, _) in _APPLIES.items() if action not in allowed)
+    for action in _ALL
+}
+_DECISIONS: Final = frozenset({"approved", "rejected", "expired"})
 _OUTCOMES: Final = {"approve": ("approved", "rejected", "expired")}
 _ROOTS: Final = frozenset(
     {"input", "state", "steps", "output", "run", "thread", "tenant", "vars", "now", "event", "args", "call"}
@@ -41,13 +47,38 @@ def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
     for name, field in spec.state.items():
         yield from _state(field, (*at, "state", name), spec.defs)
     for id_, step in spec.steps.items():
-        here = (*at, "steps", id_)
-        yield from _step(step, here)
-        yield from _insides(step, here, spec.defs)
-        for name in step.set or ():
-            if name not in spec.state:
+        if not _plain(step):
+            here = (*at, "steps", id_)
+            yield from _step(step, here)
+            yield from _insides(step, here, spec.defs)
+        if step.set is not None and not step.set.keys() <= spec.state.keys():
+            for name in step.set.keys() - spec.state.keys():
                 hint = suggest.did_you_mean(name, spec.state, "Declare it under `spec.state`.")
-                yield "UnknownField", (*here, "set", name), f"the state has no field {name!r}", hint
+                yield "UnknownField", (*at, "steps", id_, "set", name), f"the state has no field {name!r}", hint
+
+
+def _plain(step: Step) -> bool:
+    """Whether a step is put together so simply that nothing in it needs a closer look; most are."""
+    written = step.model_fields_set
+    actions = written & _ACTIONS
+    if len(actions) != 1:
+        return False
+    (type_,) = actions
+    return (
+        written.isdisjoint(_REFUSED[type_])
+        and (step.next.__class__ is not dict or (type_ == "approve" and step.map is None and _usual(step)))
+        and (step.map is None or (step.map.as_ not in _ROOTS and step.map.at == "index" != step.map.as_))
+        and (step.approve is None or step.approve.edit is None)
+        and (step.llm is None or (step.llm.output is None and step.llm.model.__class__ is str))
+        and step.agent.__class__ is not blocks.AgentBlock
+    )
+
+
+def _usual(step: Step) -> bool:
+    """Whether an approval routes outcomes that it has."""
+    assert isinstance(step.next, dict)
+    assert step.approve is not None
+    return step.next.keys() <= _DECISIONS and (step.approve.expires is not None or "expired" not in step.next)
 
 
 def _step(step: Step, at: model.Location) -> Iterator[userschema.Found]:
@@ -61,11 +92,8 @@ def _step(step: Step, at: model.Location) -> Iterator[userschema.Found]:
         yield "InvalidStep", at, "this step does nothing", hint
         return
     type_ = step.type
-    for attribute in step.model_fields_set:
-        if attribute not in _APPLIES:
-            continue
-        key, allowed, hint = _APPLIES[attribute]
-        if type_ not in allowed:
+    for attribute, (key, allowed, hint) in _APPLIES.items():
+        if attribute in step.model_fields_set and type_ not in allowed:
             yield "InvalidStep", (*at, key), f"`{key}` does not apply to `{type_}`", hint
     if isinstance(step.agent, blocks.AgentBlock) and step.agent.defs:
         hint = "Put them under the workflow's `spec.$defs`."
