@@ -269,3 +269,29 @@ def test_evaluation_leaves_its_data_alone_and_repeats(source: str, data: dict[st
         return
     assert repr(program.evaluate(data)) == repr(first)
     assert repr(data) == before
+
+
+_OPTIONAL_LEAVES = ["x", "x.?a", "optional.of(1)", "optional.none()", "null", "[1]", "{'a': 1}", "y", "type(1)"]
+_OPTIONAL_FORMS = [
+    "json({0})", "coalesce([{0}, {1}])", "[{0}].map(y, {1})", "{0}.orValue({1})", "{0}.or({1})", "{0}.optMap(y, {1})",
+    "{0}.optFlatMap(y, {1})", "{0} == {1}", "true ? {0} : {1}", "[?{0}]", "{{?'a': {0}}}", "cel.bind(y, {0}, {1})",
+    "dyn({0})", "{0}.?b", "{0}[?0]", "{0}.value()", "merge({0}, {1})", "sort([{0}, {1}])", "{0}.a", "optional.of({0})",
+    "optional.ofNonZeroValue({0})", "entries({0})", "first([{0}])", "'%s'.format([{0}])",
+]  # fmt: skip
+OPTIONALS = st.recursive(
+    st.sampled_from(_OPTIONAL_LEAVES),
+    lambda inner: st.builds(lambda form, a, b: form.format(a, b), st.sampled_from(_OPTIONAL_FORMS), inner, inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(OPTIONALS)
+def test_no_optional_leaves_the_evaluator(source: str) -> None:
+    # A function or a result that is handed an optional ends the process: the guard has to refuse every way there.
+    try:
+        value = evaluate.compile(source).evaluate({"x": {"a": {"b": [1, None]}}})
+    except evaluate.ExpressionError as error:
+        assert "Unable to convert" not in error.message  # noqa: PT017
+        return
+    assert value is None or isinstance(value, (bool, int, float, str, list, dict))

@@ -144,7 +144,7 @@ def test_names_and_paths() -> None:
 
 def test_a_local_variable_hides_a_root_and_what_was_known_of_it() -> None:
     checked = check.check("input.note != null && [{'note': null}].all(input, input.note.size() > 0)", SCOPE)
-    assert [issue.code for issue in checked.issues] == ["MayBeNull"]
+    assert [issue.code for issue in checked.issues] == ["TypeMismatch"]
     assert check.check("[1].all(now, now > 0)", SCOPE).names == set()
 
 

@@ -65,7 +65,7 @@ def _words(function: functions.Function, args: Sequence[grammar.Node], kinds: Se
 
 
 def _fits(word: str, kind: types.Type) -> bool:
-    return kind.kind == "null" or functions.accepts(word, kind)
+    return (kind.kind == "null" and word != "optional") or functions.accepts(word, kind)
 
 
 def _applied(

@@ -11,7 +11,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from agentos_engine.expressions import library
+from agentos_engine.expressions import binding, library
 
 MAX_VALUES = 100_000
 MAX_RENDERED = 8 * library.MAX_TEXT
@@ -138,7 +138,7 @@ def result(value: cel.Value, shared: bool) -> Any:
     if shared:
         budget = [MAX_VALUES]
         return _counted(value, budget)
-    found = value.plain_value()
+    found = binding.taken(value.plain_value())
     kind = type(found)
     if kind is dict or kind is list:
         return _out(_sorted(found))
@@ -163,6 +163,8 @@ def _counted(value: cel.Value, budget: list[int]) -> Any:
     if budget[0] < 0:
         raise ExpressionError(f"the result has more than {MAX_VALUES} values")
     found = value.value()
+    if found is None:
+        return binding.taken(None)
     if isinstance(found, list):
         return [_counted(item, budget) for item in found]
     if isinstance(found, dict):

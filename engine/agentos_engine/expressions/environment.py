@@ -1,44 +1,42 @@
 """The one CEL environment of a process: every extension, every function of ours, no declared variables.
 
 Expressions are parsed unchecked (`check` has typed them); a name is looked up in the data given to the evaluation.
-Functions are bound once per type of argument, because the binding matches no undeclared parameter.
+Functions of ours take one list of arguments (`ordering` writes the calls so): the binding matches no undeclared
+parameter, and loses what it passes (see `binding`).
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
+from collections.abc import Callable
+from typing import Any
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
-from agentos_engine.expressions import functions, library, ordering
+from agentos_engine.expressions import binding, functions, library, ordering
 
 _T = cel.Type
-_LIST, _MAP = _T.List(_T.DYN), _T.Map(_T.DYN, _T.DYN)
-_ANY = (_T.NULL, _T.BOOL, _T.INT, _T.UINT, _T.DOUBLE, _T.STRING, _T.TIMESTAMP, _T.DURATION, _LIST, _MAP)
-_WORDS = {
-    "any": _ANY, "list": (_LIST,), "list<string>": (_LIST,), "list<number>": (_LIST,), "list<comparable>": (_LIST,),
-    "map": (_MAP,), "string": (_T.STRING,), "int": (_T.INT,), "timestamp": (_T.TIMESTAMP,),
-}  # fmt: skip
+_ARGUMENTS = [_T.List(_T.DYN)]
 _RESULTS = {"timestamp": _T.TIMESTAMP, "duration": _T.DURATION}
 _PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 
 
-def _declaration(name: str) -> cel.FunctionDecl:
-    implementation = library.bounded(library.IMPLEMENTATIONS[name])
-    overloads = [
-        cel.Overload(
-            id=f"{name}_{len(one.params)}_{at}",
-            return_type=_RESULTS.get(one.result, _T.DYN),
-            parameters=list(params),
-            impl=implementation,
-        )
-        for one in functions.FUNCTIONS[name]
-        for at, params in enumerate(itertools.product(*(_WORDS[word] for word in one.params)))
-    ]
-    return cel.FunctionDecl(ordering.TAKEN.get(name, name), overloads)
+def _declaration(name: str, function: Callable[..., Any], result: str = "any") -> cel.FunctionDecl:
+    overload = cel.Overload(
+        id=f"{name}_list",
+        return_type=_RESULTS.get(result, _T.DYN),
+        parameters=_ARGUMENTS,
+        impl=binding.noted(function),
+    )
+    return cel.FunctionDecl(name, [overload])
+
+
+def _ours(name: str) -> cel.FunctionDecl:
+    known = functions.FUNCTIONS[name]
+    function = library.bounded(name, [one.params for one in known])
+    return _declaration(ordering.TAKEN.get(name, name), function, known[0].result)
 
 
 @functools.cache
@@ -48,16 +46,10 @@ def environment() -> cel.Env:
         ext_strings.ExtStrings(), ext_math.ExtMath(), ext_optional.ExtOptional(), ext_bindings.ExtBindings(),
         ext_encoders.ExtEncoders(),
     ]  # fmt: skip
-    ours = [_declaration(name) for name in library.IMPLEMENTATIONS]
     inner = {ordering.ORDERED: library.ordered, ordering.PARTS: library.in_parts, ordering.JOINED: library.joined}
-    mended = [
-        cel.FunctionDecl(name, [
-            cel.Overload(id=f"{name}_{at}", return_type=_T.DYN, parameters=[kind], impl=function)
-            for at, kind in enumerate((_LIST, _MAP))
-        ])
-        for name, function in inner.items()
-    ]  # fmt: skip
-    return cel.NewEnv(extensions=extensions, functions=[*ours, *mended])
+    declared = [_ours(name) for name in library.IMPLEMENTATIONS]
+    declared += [_declaration(name, function) for name, function in inner.items()]
+    return cel.NewEnv(extensions=extensions, functions=declared)
 
 
 def parse(source: str) -> cel.Expression:

@@ -19,7 +19,18 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from agentos_engine.expressions import check, convert, cost, environment, grammar, infer, narrow, ordering, template
+from agentos_engine.expressions import (
+    binding,
+    check,
+    convert,
+    cost,
+    environment,
+    grammar,
+    infer,
+    narrow,
+    ordering,
+    template,
+)
 
 ExpressionError = convert.ExpressionError
 Data = Mapping[str, Any]
@@ -61,14 +72,21 @@ class Program:
                 return convert.follow(self._path, data)
             reached = convert.cut(self._reach, data)
             width = self._cost.admit(reached)
-            value = self._run(reached, width)
-            if value.type() in _BAD:
-                raise ExpressionError(convert.reason(str(value.plain_value())), self.source)
-            return convert.result(value, self._cost.sharing)
+            return self._value(reached, width)
         except ExpressionError as error:
             raise ExpressionError(error.message, self.source) from None
         except (RuntimeError, TypeError, ValueError, RecursionError, MemoryError) as error:
             raise ExpressionError(convert.reason(str(error)), self.source) from None
+
+    def _value(self, reached: dict[str, Any], width: int) -> Any:
+        calls = binding.Calls()
+        try:
+            value = self._run(reached, width)
+            if value.type() in _BAD:
+                raise ExpressionError(convert.reason(str(value.plain_value())), self.source)
+            return convert.result(value, self._cost.sharing)
+        finally:
+            binding.settle(calls)
 
     def _run(self, reached: dict[str, Any], width: int) -> cel.Value:
         chosen, other = self._prepared.choose(reached, width)

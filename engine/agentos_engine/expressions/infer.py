@@ -90,8 +90,7 @@ class Inference:
             return kind
         text = self.text(node)[:60]
         if kind.kind == "null":
-            self.report("MayBeNull", node, f"{text} is null, and {use} needs a value")
-            return types.ERROR
+            return self.report("TypeMismatch", node, f"{text} is null, and {use} needs a value")
         hint = f"test {text} != null first, or write coalesce([{text}, …])"
         self.report("MayBeNull", node, f"{text} may be null, and {use} needs a value", hint)
         return types.non_null(kind)

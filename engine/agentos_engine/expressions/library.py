@@ -373,15 +373,33 @@ IMPLEMENTATIONS: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with its arguments and its result held to the caps."""
+_WANTED: Mapping[str, type] = {
+    "string": str, "int": int, "timestamp": datetime.datetime, "list": list, "map": dict, "list<string>": list,
+    "list<number>": list, "list<comparable>": list,
+}  # fmt: skip
+
+
+def bounded(name: str, signatures: Sequence[tuple[str, ...]]) -> Callable[..., Any]:
+    """The function `name`, with its arguments held to one of `signatures` and both ends to the caps."""
+    function = IMPLEMENTATIONS[name]
 
     def call(*args: Any) -> Any:
+        for words in signatures:
+            if len(words) == len(args) and all(map(_fits, words, args)):
+                break
+        else:
+            kinds = ", ".join("null" if arg is None else type(arg).__name__ for arg in args)
+            raise ValueError(f"these values do not go together: {name}({kinds})")
         for arg in args:
             capped(arg)
         return capped(function(*args))
 
     return call
+
+
+def _fits(word: str, value: Any) -> bool:
+    wanted = _WANTED.get(word)
+    return wanted is None or (isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)))
 
 
 __all__: Sequence[str] = ("IMPLEMENTATIONS", "MAX_ITEMS", "MAX_TEXT", "bounded", "capped", "time_text")

@@ -1,6 +1,7 @@
 """The text the evaluator is given: its own names for functions, maps gone over in order, long lists in parts.
 
-Three things of the evaluator are mended here. Methods of its extensions have taken the names of three functions. Its
+Four things of the evaluator are mended here. Functions of ours take their arguments as one list (see `binding`).
+Methods of its extensions have taken the names of three functions. Its
 order of a map differs from process to process, and a replay must not: what `map` and `filter` go over is put in order
 wherever it may be a map. Its `map` and `filter` are quadratic: long lists are gone over in parts of 100 elements. Most
 often a plain path is gone over; then the data tells which text is due, because passing a list through a function costs.
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentos_engine.expressions import edits, functions, grammar, narrow
+from agentos_engine.expressions import edits, functions, grammar, library, narrow
 
 TAKEN: Mapping[str, str] = {"first": "firstOf", "last": "lastOf", "reverse": "reverseList"}
 """Functions of ours whose name a method of an extension has taken in the evaluator."""
@@ -39,18 +40,18 @@ class Prepared:
         self.loops = False
         for call in calls:
             if call.of is None:
-                if call.name in TAKEN:
+                if call.name in library.IMPLEMENTATIONS and call.args:
                     for text in (plain, ordered, parts):
-                        text.instead(call.name_at, call.name_at + len(call.name), TAKEN[call.name])
+                        _as_ours(text, call)
             elif call.name in ("map", "filter"):
                 self.loops = True
                 _in_parts(parts, call, call.of)
                 if _is_list(call.of):
                     continue
-                ordered.around(call.of.start, call.of.end, f"{ORDERED}(", ")")
+                ordered.around(call.of.start, call.of.end, f"{ORDERED}([", "])")
                 path = narrow.path_of(call.of)
                 if path is None or path[0] in local:
-                    plain.around(call.of.start, call.of.end, f"{ORDERED}(", ")")
+                    plain.around(call.of.start, call.of.end, f"{ORDERED}([", "])")
                 else:
                     self.ranges.append(path)
         self.text, self.ordered, self.parts = plain.apply(source), ordered.apply(source), parts.apply(source)
@@ -63,11 +64,18 @@ class Prepared:
         return (self.parts, due) if widest > LONG else (due, due)
 
 
+def _as_ours(text: edits.Edits, call: grammar.Call) -> None:
+    """``first(x)`` as ``firstOf([x])``."""
+    text.around(call.args[0].start, call.args[-1].end, "[", "]")
+    if call.name in TAKEN:
+        text.instead(call.name_at, call.name_at + len(call.name), TAKEN[call.name])
+
+
 def _in_parts(text: edits.Edits, call: grammar.Call, over: grammar.Node) -> None:
-    """``over.map(x, y)`` as ``joined(inParts(over).map(part_, part_.map(x, y)))``."""
-    text.around(over.start, over.end, f"{PARTS}(", ").map(part_, part_")
+    """``over.map(x, y)`` as ``joined([inParts([over]).map(part_, part_.map(x, y))])``."""
+    text.around(over.start, over.end, f"{PARTS}([", "]).map(part_, part_")
     text.around(call.start, call.close, "", ")")
-    text.around(call.start, call.end, f"{JOINED}(", ")")
+    text.around(call.start, call.end, f"{JOINED}([", "])")
 
 
 def _at(path: narrow.Path, value: Any) -> Any:
