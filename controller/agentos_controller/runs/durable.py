@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agentos_controller import database
@@ -173,8 +174,9 @@ class Durable:
         """Let go, once no segment runs any more: wait until the ends of all are written, then close."""
         if ending := set(_instance()._workflow_tasks):
             await asyncio.wait(ending, timeout=ENDING)
-        # DBOS took over the loop's default executor: after this, `to_thread` is unusable.
         await asyncio.to_thread(DBOS.destroy)
+        # DBOS had taken over the loop's default executor and has shut it down; others still need one.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         self._client.destroy()
         self._engine.dispose()
 

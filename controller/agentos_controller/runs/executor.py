@@ -100,6 +100,8 @@ class Executor:
         )
         await self._recover(launched, left)
         self._durable = launched
+        # Whatever is pending now nobody has started, however young it is.
+        await self._enqueue_pending(launched, self._clock.now_us())
         launched.wake()
 
     async def run(self) -> None:
@@ -122,7 +124,7 @@ class Executor:
         await approvals.expire(self._db, now, self)
         await self._cancel()
         if self._durable is not None:
-            await self._enqueue_pending(self._durable, now)
+            await self._enqueue_pending(self._durable, now - ORPHAN_US)
         self._swept = self._clock.monotonic()
 
     async def stop(self) -> None:
@@ -171,9 +173,9 @@ class Executor:
             if self._worker is None or not self._worker.cancel(run_id):
                 await recovery.abandon(self._db, run_id, self._clock.now_us())
 
-    async def _enqueue_pending(self, launched: durable.Durable, now: int) -> None:
+    async def _enqueue_pending(self, launched: durable.Durable, before: int) -> None:
         async with self._db.read() as conn:
-            found = await recovery.unqueued(conn, now - ORPHAN_US)
+            found = await recovery.unqueued(conn, before)
         if not found:
             return
         async with self._db.write() as conn:

@@ -167,8 +167,11 @@ class SqliteSaver(AsyncSqliteSaver):
         hold.told.task_saved(task_id)
 
     async def _write(self, hold: Hold, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        # aiosqlite has no public way to do several things in its thread at once.
-        await self.conn._execute(_commit, self.conn._conn, hold, statement, rows)  # type: ignore[no-untyped-call]
+        # Under the lock: while another run's rows are still being read on this connection, its view is old, and a
+        # transaction that began on an old view could not write. aiosqlite has no public way to do several things in
+        # its thread at once.
+        async with self.lock:
+            await self.conn._execute(_commit, self.conn._conn, hold, statement, rows)  # type: ignore[no-untyped-call]
 
 
 def _commit(connection: Any, hold: Hold, statement: str, rows: Sequence[Sequence[Any]]) -> None:
