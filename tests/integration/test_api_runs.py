@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,11 @@ async def world(database: database.Database, tmp_path: Path) -> AsyncIterator[Wo
     vault = secrets.Secrets(database, secrets.KeyRing.open(tmp_path / "runs.key"), time)
     working = executor.Executor(database, time, lambda: services.World(database, time, vault, egress.Egress(())))
     await working.launch()
+    loop = asyncio.create_task(working.run())
     yield World(database, time, tmp_path, starter=working)
+    loop.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loop
     await working.stop()
 
 
