@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def _change(server: Server, repository: Path, rounds: int = 9) -> dict[str, floa
     seconds: list[float] = []
     blobs: list[float] = []
     for number in range(rounds):
-        path.write_text(path.read_text().replace("You work for", f"You, {number}, work for", 1))
+        path.write_text(re.sub(r"You( \(\d+\))? work for", f"You ({number}) work for", path.read_text(), count=1))
         before = server.metric("agentos_reconcile_blobsRead")
         old = server.get("/v1/tenants/t000/resources/Agent/agent-1")["digest"]
         tree.git(repository, "commit", "-qam", f"edit {number}")

@@ -58,6 +58,7 @@ def serve(chosen: settings.Settings) -> None:
         settings.ConfigurationError: the settings or the environment do not allow a start.
     """
     logs.configure(chosen.log_level, chosen.log_format)
+    _no_foreign_tracing()
     try:
         asyncio.run(_serve(chosen))
     except errors.Handled as refused:
@@ -168,6 +169,12 @@ def _tokens(vault: secrets.Secrets) -> reconciling.Secret:
             raise errors.Stall("SourceUnavailable", str(missing)) from None
 
     return token
+
+
+def _no_foreign_tracing() -> None:
+    """LangChain would send what runs say to whoever these variables name, past the egress guard."""
+    for name in [name for name in os.environ if name.startswith(("LANGSMITH_", "LANGCHAIN_"))]:
+        del os.environ[name]
 
 
 def _source(chosen: settings.Settings) -> str:
