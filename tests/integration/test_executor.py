@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from langgraph.checkpoint.base import empty_checkpoint
 from tests.support import running, serving
 
-from agentos_controller import clock, database, tables
-from agentos_controller.runs import approvals, events, executor, records
+from agentos_controller import clock, database, redaction, tables
+from agentos_controller.runs import approvals, events, executor, records, savers
 
 MODEL = {
     "name": "fast",
@@ -84,10 +87,13 @@ class Place:
 
     async def decide(self, run_id: str, decision: str = "approved") -> None:
         (approval,) = [row for row in await self.rows(tables.approval, run_id) if row.state == "open"]
+        await self.answer(approval.id, decision)
+
+    async def answer(self, approval_id: str, decision: str) -> None:
         await approvals.decide(
             self.db,
             self.tenant_id,
-            approval.id,
+            approval_id,
             decision=decision,
             value=None,
             comment=None,
@@ -206,3 +212,84 @@ async def test_a_stream_follows_a_run_to_its_end(place: Place) -> None:
         if event.type == "run.waiting":
             await place.decide(run_id)
     assert seen[-1] == "run.succeeded"
+
+
+async def test_questions_asked_at_once_are_answered_in_any_order(place: Place) -> None:
+    consent = {"by": ["role/lead"], "show": "${item}", "quorum": 1, "next": {"approved": "end", "rejected": "end"}}
+    over = {"over": "${[1, 2, 3]}", "as": "item", "at": "index", "concurrency": 3, "errors": "fail", "max": 10}
+    many = serving.workflow(
+        "many",
+        [{"id": "each", "type": "approve", "map": over, **consent}],
+        output="${steps.each.output.map(answer, answer.decision)}",
+    )
+    await serving.serve(place.db, place.tenant_id, {"Workflow/many": many})
+    run_id = await place.start("many")
+    await running.until(place.db, run_id, "waiting")
+    asked = {row.show: row.id for row in await place.rows(tables.approval, run_id)}
+    assert set(asked) == {1, 2, 3}
+    for item, decision in ((3, "approved"), (1, "rejected"), (2, "approved")):
+        await place.answer(asked[item], decision)
+    row = await running.until(place.db, run_id)
+    assert (row.state, row.output) == ("succeeded", ["rejected", "approved", "approved"])
+    assert len(await place.rows(tables.approval, run_id)) == 3
+
+
+async def test_many_runs_at_once(place: Place) -> None:
+    names = [f"n{number}" for number in range(40)]
+    run_ids = await asyncio.gather(
+        *(place.start("hello", input={"name": name}, interactive=name[-1] in "13579") for name in names)
+    )
+    rows = await asyncio.gather(*(running.until(place.db, run_id, timeout=60) for run_id in run_ids))
+    assert [row.output for row in rows] == [f"hello {name}" for name in names]
+    for run_id in run_ids:
+        told = await place.rows(tables.run_event, run_id)
+        assert sorted(event.seq for event in told) == list(range(1, len(told) + 1))
+
+
+async def test_a_secret_in_what_a_run_says_is_taken_out(place: Place) -> None:
+    redaction.redactor.add("s3cret-value", place.tenant_id)
+    told = serving.workflow(
+        "leak",
+        [{"id": "say", "type": "llm", "model": "fast", "prompt": "my s3cret-value"}],
+        models={"fast": MODEL},
+        output="${steps.say.output}",
+    )
+    await serving.serve(place.db, place.tenant_id, {"Workflow/leak": told})
+    run_id = await place.start("leak")
+    row = await running.until(place.db, run_id)
+    assert row.output == "hello my [redacted]"
+    for table in (tables.run_event, tables.run_step):
+        assert "s3cret-value" not in str(await place.rows(table, run_id))
+
+
+async def test_checkpoints_are_written_only_under_the_fence(place: Place) -> None:
+    run_id = await place.start("slow")
+    await running.until(place.db, run_id, "running")
+    async with place.db.write() as conn:
+        await conn.execute(sa.update(tables.run).where(tables.run.c.id == run_id).values(fence=tables.run.c.fence + 1))
+    holds = savers.Holds()
+    async with savers.opened(place.db, holds) as saver:
+        config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c0"}}
+        for fence, fenced in ((1, True), (2, False)):
+            hold = savers.Hold(run_id, fence, Told(), fresh=False)
+            with holds.hold("t", hold), contextlib.ExitStack() as stack:
+                if fenced:
+                    stack.enter_context(pytest.raises(savers.Fenced))
+                await saver.aput_writes(config, [("x", fence)], "task")
+            with holds.hold("t", hold), contextlib.ExitStack() as stack:
+                if fenced:
+                    stack.enter_context(pytest.raises(savers.Fenced))
+                checkpoint = {**empty_checkpoint(), "id": f"c{fence}"}
+                await saver.aput(config, checkpoint, {}, {})
+        with pytest.raises(savers.Fenced):
+            await saver.aput_writes(config, [("x", 1)], "task")
+        saved = [item.checkpoint["id"] async for item in saver.alist({"configurable": {"thread_id": "t"}})]
+    assert saved == ["c2"]
+
+
+class Told:
+    def task_saved(self, task_id: str) -> None:
+        return
+
+    def superstep_saved(self, namespace: str) -> None:
+        return
