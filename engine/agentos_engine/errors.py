@@ -152,6 +152,7 @@ register(
 )
 register("r", "DeletionBlocked", "Removed from git, but others that serve still need it", "Remove the dependants too.")
 register("r", "PolicyDenied", "A policy forbids this", "See the policy's message.")
+register("r", "PolicyWarning", "A policy warns of this, or records it", "See the policy's message.")
 register(
     "r",
     "Quarantined",
@@ -176,7 +177,9 @@ for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied",
 register("p", "Unauthenticated", "No valid API key was sent", "Send `Authorization: Bearer <key>`.", 401)
 register("p", "Forbidden", "The key lacks the permission", "Use a key with the permission named.", 403)
 register("p", "NotFound", "There is no such thing", "Check tenant, kind and name.", 404)
-register("p", "MethodNotAllowed", "The path exists, but not with this method", "Use one of the methods in `Allow`.", 405)
+register(
+    "p", "MethodNotAllowed", "The path exists, but not with this method", "Use one of the methods in `Allow`.", 405
+)
 register("p", "InvalidRequest", "The request is not valid", "See `errors`.", 422)
 register("p", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
 register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)

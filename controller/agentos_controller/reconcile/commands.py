@@ -52,7 +52,7 @@ async def take(db: Database, known: estate.Estate, time: clock.Clock) -> list[Ta
 async def _begin(db: Database, row: Any, known: estate.Estate, time: clock.Clock) -> Taken:
     table, now = tables.command, time.now_us()
     if row.tenant_id is not None and row.tenant_id not in known.tenants:
-        raise errors.Stall("Stalled", "the tenant is gone")
+        raise errors.Stall("NotFound", "the tenant is gone")
     started = table.update().where(table.c.id == row.id).values(state="running", started_at=now)
     tenants = [row.tenant_id] if row.tenant_id is not None else list(known.tenants)
     sources = [source for source in known.sources if source.tenant_id in tenants]
@@ -62,7 +62,7 @@ async def _begin(db: Database, row: Any, known: estate.Estate, time: clock.Clock
         if wanted is not None:
             taken.sources = [source for source in sources if wanted in (source.id, source.name)]
             if not taken.sources:
-                raise errors.Stall("Stalled", f"there is no source {wanted}")
+                raise errors.Stall("NotFound", f"there is no source {wanted}")
             taken.tenants = sorted({source.tenant_id for source in taken.sources})
         taken.looks = True
         async with db.write() as conn:

@@ -35,8 +35,6 @@ from agentos_engine import errors
 
 log = logging.getLogger(__name__)
 
-BULK = 200
-"""Files to parse above which a round is built in worker processes."""
 SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
 
@@ -328,7 +326,7 @@ class Reconciler:
         now = self._time.now_us()
         views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
-        if prepared.size * of > BULK:
+        if prepared.size * of > rounds.BULK:
             if pool is None:
                 async with self._pool.open() as own:
                     built = await own.build(prepared.job, prepared.recipes)

@@ -43,7 +43,7 @@ async def pending(
         try:
             tenant = known.tenants.get(row.tenant_id)
             if tenant is None:
-                raise errors.Stall("Stalled", "the tenant is gone")
+                raise errors.Stall("NotFound", "the tenant is gone")
             files = orjson.loads(zstandard.decompress(row.request)) if row.request is not None else None
             made = await make(db, tenant, seen, policies, revision=row.head, files=files, now=time.now_us())
             columns = {

@@ -35,7 +35,7 @@ async def back(
         await conn.execute(sa.select(made).where(made.c.tenant_id == tenant_id, made.c.seq == generation))
     ).one_or_none()
     if old is None:
-        raise errors.Stall("Stalled", f"there is no generation {generation}")
+        raise errors.Stall("NotFound", f"there is no generation {generation}")
     active: int = await conn.scalar(sa.select(tables.tenant.c.active_seq).where(tables.tenant.c.id == tenant_id)) or 0
     before, after = await _items(conn, tenant_id, None), await _items(conn, tenant_id, generation)
     differing = sorted(
@@ -65,7 +65,7 @@ async def release(conn: AsyncConnection, tenant_id: str, *, actor: str, now: int
     table = tables.tenant
     row = (await conn.execute(sa.select(table.c.hold, table.c.active_seq).where(table.c.id == tenant_id))).one()
     if row.hold is None:
-        raise errors.Stall("Stalled", "the tenant is not held")
+        raise errors.Stall("Conflict", "the tenant is not held")
     await conn.execute(table.update().where(table.c.id == tenant_id).values(hold=None))
     await audit.append(
         conn, tenant_id, actor, "hold.release", f"generation/{row.active_seq}", None, "applied", {"hold": row.hold}

@@ -32,6 +32,8 @@ from agentos_controller.source import snapshot
 from agentos_engine import artifacts, errors, load, schemas
 from agentos_engine.model import ResourceRef
 
+BULK = 200
+"""Files to look at above which a round is not this process's business, but that of workers."""
 Policies = Mapping[str, tuple[str, Mapping[str, Any]]]
 """The platform's policies that serve: name to (artifact digest, body)."""
 
@@ -48,8 +50,8 @@ class Round:
 
     @property
     def size(self) -> int:
-        """How many files have to be parsed."""
-        return sum(1 for file in self.job.files if file.packed is None and file.parsed is None)
+        """How many files have to be looked at."""
+        return len(self.job.files)
 
     @property
     def recipes(self) -> dict[str, snapshot.Recipe]:
@@ -214,6 +216,8 @@ class _Gathering:
     async def incremental(self) -> values.Job:
         """What changed, what depends on it, and what those name."""
         conn, tenant_id = self._conn, self._tenant.id
+        if sum(1 for file in self._changed.values() if file.packed is None) > BULK:
+            return await self._whole_after_all()
         await self._read_changed()
         refs: set[ResourceRef] = set()
         for file in self._changed.values():
@@ -224,9 +228,7 @@ class _Gathering:
                 refs |= await gather.defined_in(conn, tenant_id, view.moved)
         if any(ref.kind == "Policy" for ref in refs):
             # Its rules may say something about everything.
-            for view in self._views:
-                view.list_all()
-            return await self.whole()
+            return await self._whole_after_all()
         affected = await gather.dependants(conn, tenant_id, refs)
         stored = await gather.resources(conn, tenant_id, affected)
         await self._waiting_removals(affected, stored)
@@ -235,6 +237,11 @@ class _Gathering:
         own = {name: body for name, (_digest, body) in (await _policies(conn, tenant_id)).items()}
         bodies = await self._bodies({ref: stored[ref] for ref in affected & stored.keys()}, own, ())
         return self._job(files, frozenset(affected), stored, named, own, bodies)
+
+    async def _whole_after_all(self) -> values.Job:
+        for view in self._views:
+            view.list_all()
+        return await self.whole()
 
     async def _read_changed(self) -> None:
         for place, file in self._changed.items():

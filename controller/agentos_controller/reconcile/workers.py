@@ -13,6 +13,7 @@ import multiprocessing
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
 from agentos_controller.reconcile import build, values
 from agentos_controller.source import snapshot
@@ -46,6 +47,8 @@ class Open:
         Raises:
             BrokenProcessPool: the worker died of it, twice.
         """
+        # What was parsed here is parsed again there: that is cheaper than to carry it over.
+        job = replace(job, files=[replace(file, parsed=None) for file in job.files])
         try:
             return await self._run(job, recipes)
         except BrokenProcessPool:

@@ -21,6 +21,8 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """The id of the empty tree; also stands for a source's path that does not exist at a revision."""
 
 _MAX_DEPTH = 64
+_REMEMBERED = 32
+"""Folders above the roots of sources that are remembered: many sources of one repository share them."""
 _FORBIDDEN = {int(FileMode.LINK): "a symlink", int(FileMode.COMMIT): "a submodule"}
 _Entry = tuple[str, int]  # object id, file mode
 
@@ -50,6 +52,7 @@ class Repository:
         self.folder = folder
         self.home = home
         self.counters = counters or snapshot.Counters()
+        self._above: dict[str, dict[str, _Entry]] = {}
         libgit.trust(home, folder)
         try:
             self.git = pygit2.Repository(str(folder), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
@@ -93,7 +96,11 @@ class Repository:
         """The tree at `path` of the commit `revision`. A path that does not exist there is an empty tree."""
         oid = str(self._commit(revision).tree_id)
         for part in [part for part in path.split("/") if part not in ("", ".")]:
-            child = self.children(oid).get(part)
+            if oid not in self._above:
+                if len(self._above) >= _REMEMBERED:
+                    self._above.clear()
+                self._above[oid] = self.children(oid)
+            child = self._above[oid].get(part)
             if child is None or child[1] != FileMode.TREE:
                 return GitSnapshot(self, revision, EMPTY_TREE, path)
             oid = child[0]
