@@ -48,6 +48,13 @@ async def test_a_secret_in_a_bad_request_is_not_repeated(acme: Tenant, client: h
     assert "canary" not in answer.text
 
 
+async def test_a_known_secret_in_a_wrong_input_is_not_repeated(acme: Tenant, client: httpx.AsyncClient) -> None:
+    body = {"kind": "Workflow", "name": "flow", "input": {"n": "a-secret-value"}}
+    document = problem(await client.post("/v1/tenants/acme/runs", json=body), 422, "InvalidRequest")
+    assert document["errors"][0]["path"] == "/input/n"
+    assert "a-secret-value" not in str(document)
+
+
 async def test_a_body_too_large_is_refused_before_it_is_read(world: World, acme: Tenant) -> None:
     key = await world.key()
     async with world.served(key) as client:

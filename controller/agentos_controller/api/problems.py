@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from agentos_controller import redaction
 from agentos_controller.api import answers
 from agentos_engine import errors
 
@@ -28,17 +29,21 @@ _BY_STATUS = {
 
 
 def document(problem: errors.Problem, request_id: str | None) -> dict[str, Any]:
-    """The problem document. ``status`` is the HTTP status, ``requestId`` finds the log line."""
-    return {
-        "type": URN + problem.code,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "hint": errors.REGISTRY[problem.code].fix,
-        "requestId": request_id,
-        **problem.extra,
-    }
+    """The problem document, without any secret this process knows; ``requestId`` finds the line in the log."""
+    # What a library says of a wrong value may quote it.
+    cleaned: dict[str, Any] = redaction.redactor.clean(
+        {
+            "type": URN + problem.code,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": problem.detail,
+            "code": problem.code,
+            "hint": errors.REGISTRY[problem.code].fix,
+            "requestId": request_id,
+            **problem.extra,
+        }
+    )
+    return cleaned
 
 
 def response(problem: errors.Problem, request_id: str | None, headers: Mapping[str, str] | None = None) -> Response:
