@@ -1,25 +1,22 @@
 """Removes secret values this process knows from whatever leaves it: errors, events, logs, recordings.
 
-A value is looked for as it is and as it may come back: base64 in any alignment, URL-encoded, JSON-escaped (once or
-within JSON text), hexadecimal, and line by line where it has several. What this cannot see is a secret that was cut,
-reversed or encrypted by somebody else. Values are known from the moment they are resolved; nothing is stored.
+A value is looked for in the forms of `agentos_engine.runtime.scrub`, which cleans the answer of a call by itself; here
+everything is cleaned that may have taken another way. Values are known from the moment they are resolved; nothing is
+stored.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import threading
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
-MASK = "[redacted]"
-MINIMUM = 4
+from agentos_engine.runtime import scrub
+
+MASK = scrub.MASK
+MINIMUM = scrub.SHORTEST
 """Shorter values are not looked for: they would be found everywhere. They cannot be stored either."""
-_MINIMUM_ENCODED = 6
-_MINIMUM_LINE = 16
 
 
 class Redactor:
@@ -36,7 +33,7 @@ class Redactor:
         if len(value) < MINIMUM or value in self._known.get(tenant_id, ()):
             return
         with self._lock:
-            self._known.setdefault(tenant_id, {})[value] = tuple(patterns(value))
+            self._known.setdefault(tenant_id, {})[value] = tuple(scrub.forms(value))
             # Longest first: an encoding that contains another must go as a whole.
             for tenant in (tenant_id,) if tenant_id is not None else tuple(self._known):
                 both = (self._known.get(tenant, {}), self._known.get(None, {}))
@@ -73,48 +70,6 @@ class Redactor:
             return self._all
         found = self._by_tenant.get(tenant_id)
         return found if found is not None else self._by_tenant.get(None, ())
-
-
-def patterns(value: str) -> set[str]:
-    """Every form of `value` that is looked for."""
-    found: set[str] = set()
-    for form in _forms(value):
-        raw = form.encode()
-        escaped = json.dumps(form)[1:-1]
-        plain = json.dumps(form, ensure_ascii=False)[1:-1]
-        quoted = urllib.parse.quote(form, safe="")
-        found |= {form, escaped, plain, json.dumps(escaped)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1]}
-        found |= {quoted, urllib.parse.quote(form), urllib.parse.quote_plus(form)}
-        found |= {quoted.replace("%", "%25"), _lower_escapes(quoted)}
-        found |= {found_ for found_ in (*_base64(raw), raw.hex(), raw.hex().upper()) if len(found_) >= _MINIMUM_ENCODED}
-    return found
-
-
-def _forms(value: str) -> Iterator[str]:
-    yield value
-    stripped = value.strip()
-    if len(stripped) >= MINIMUM:
-        yield stripped
-    lines = value.splitlines()
-    if len(lines) > 1:
-        yield from (line for line in lines if len(line) >= _MINIMUM_LINE and not line.startswith("-----"))
-
-
-def _base64(raw: bytes) -> Iterator[str]:
-    # Inside a longer text the value may begin at any of three alignments; only the characters that depend on the
-    # value alone are looked for.
-    for offset in range(3):
-        encoded = base64.b64encode(b"\0" * offset + raw).decode()
-        first = -(-8 * offset // 6)
-        last = 8 * (offset + len(raw)) // 6
-        inner = encoded[first:last]
-        yield inner
-        yield inner.replace("+", "-").replace("/", "_")
-
-
-def _lower_escapes(quoted: str) -> str:
-    out = quoted.split("%")
-    return "%".join([out[0], *(part[:2].lower() + part[2:] for part in out[1:])])
 
 
 def _ordered(groups: Iterator[tuple[str, ...]]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from agentos_engine import conditions
 from agentos_engine.expressions import evaluate
@@ -141,7 +142,7 @@ def view(body: Mapping[str, Any]) -> dict[str, Any]:
       cannot be reached but through ``approved``.
     - ``steps``: ``{id, type, when, effect, approval}`` of a workflow;
     - ``models``: ``{name, provider, model, baseUrl}`` of every model, fallbacks included;
-    - ``hosts``: hosts it names itself (a connector's, its models'), not those of what it calls;
+    - ``hosts``: hosts it names itself (a connector's, its models', by `hosts` or `baseUrl`), not those of what it calls;
     - ``approvals``: ``{step, by, quorum}``; ``limits``: as written, ``{}`` if none; ``effect``: the highest, or null.
     """
     steps: list[Mapping[str, Any]] = body.get("steps") or []
@@ -163,7 +164,7 @@ def view(body: Mapping[str, Any]) -> dict[str, Any]:
                 "approval": None,
             }
         )
-    hosts = {host for model in models for host in model.get("hosts") or ()} | set(body.get("hosts") or ())
+    hosts = {host for model in models for host in _hosts(model)} | set(body.get("hosts") or ())
     return {
         **body,
         "tools": tools,
@@ -211,6 +212,12 @@ def _models(body: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
         model = pending.pop(0)
         yield model
         pending += model.get("fallbacks") or ()
+
+
+def _hosts(model: Mapping[str, Any]) -> Iterable[str]:
+    yield from model.get("hosts") or ()
+    if base_url := model.get("baseUrl"):
+        yield urlsplit(base_url).netloc.lower()
 
 
 def _guards(entry: str | None, steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

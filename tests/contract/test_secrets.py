@@ -15,6 +15,7 @@ from agentos_controller import clock as clocks
 from agentos_controller.database import Database
 from agentos_controller.secrets.store import SecretMissing
 from agentos_engine.errors import Problem
+from agentos_engine.runtime import scrub
 
 TENANT = "0199a1b2-0000-7000-8000-000000000001"
 OTHER = "0199a1b2-0000-7000-8000-000000000002"
@@ -50,7 +51,7 @@ async def test_a_value_comes_back_and_is_not_stored_as_it_is(database: Database,
     assert await put(database, store, "openai-key", CANARY) == 1
     assert await store.resolve(TENANT, "openai-key") == CANARY
     stored = await everything(database)
-    for pattern in redaction.patterns(CANARY):
+    for pattern in scrub.forms(CANARY):
         assert pattern.encode() not in stored
 
 

@@ -21,7 +21,7 @@ AGENT: dict[str, Any] = {
             "name": "fast",
             "provider": "openai",
             "model": "gpt",
-            "fallbacks": [{"name": "slow", "provider": "scripted", "model": None, "hosts": ["b.example"]}],
+            "fallbacks": [{"name": "slow", "provider": "scripted", "model": None, "baseUrl": "https://b.example:8443/v1"}],
             "hosts": ["a.example"],
         }
     },
@@ -96,7 +96,7 @@ def test_a_tenants_policies_add_to_the_platforms_in_any_order() -> None:
         "resource.labels.team == 'support' && resource.annotations.owner == 'ada'",
         "tenant.name == 'acme' && source.signed == null",
         "artifact.models.exists(m, m.provider == 'scripted')",
-        "artifact.hosts == ['a.example', 'b.example']",
+        "artifact.hosts == ['a.example', 'b.example:8443']",
         "artifact.limits.costUsd < 1.0 && artifact.tools[0].operation == 'get'",
         "artifact.tools.all(t, t.approval == null)",
     ],
