@@ -35,12 +35,19 @@ def register(app: typer.Typer, verb: Verb) -> None:
 
 def follow(client: Client, tenant: str, run: str, format_: Format = Format.table) -> Iterator[str]:
     """Lines of a run as they happen, until it ends or waits."""
-    for _, _, data in client.events(tenant_path(tenant, "runs", run, "events"), after=0):
+    path = tenant_path(tenant, "runs", run)
+    for identifier, _, data in client.events(f"{path}/events", after=0):
         event = json.loads(data)
         if isinstance(event, dict) and "type" in event:
             yield line_of(event, format_)
-            if event["type"] in ("run.waiting", "run.paused"):
+            if event["type"] in ("run.waiting", "run.paused") and _rests(client, path, identifier):
                 return
+
+
+def _rests(client: Client, path: str, after: str) -> bool:
+    """Whether the run still waits: what is read here may be long past."""
+    resting = client.get(path)["state"] in ("waiting", "paused")
+    return resting and not client.get(f"{path}/events", after=after, limit=1)["items"]
 
 
 def line_of(event: Mapping[str, Any], format_: Format) -> str:

@@ -53,14 +53,15 @@ def register(app: typer.Typer, verb: Verb) -> None:
 
     @runs.command("show", help="Show one run with its steps.")
     def show(
-        run: Annotated[str, typer.Argument(help="Id of the run.")],
+        run: Annotated[str, typer.Argument(help="Id of the run, with or without `run/`.")],
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,
         format_: options.Output = Format.table,
     ) -> None:
+        path = tenant_path(tenant, "runs", run.removeprefix("run/"))
         with Client(server) as client:
-            whole = client.get(tenant_path(tenant, "runs", run))
-            whole["stepList"] = client.get(tenant_path(tenant, "runs", run, "steps"))["items"]
+            whole = client.get(path)
+            whole["stepList"] = list(client.pages(f"{path}/steps"))
         if format_ in (Format.json, Format.yaml):
             output.document(whole, format_)
         else:
@@ -68,13 +69,14 @@ def register(app: typer.Typer, verb: Verb) -> None:
 
     @runs.command("cancel", help="Cancel a run; finished ones stay as they are.")
     def cancel(
-        run: Annotated[str, typer.Argument(help="Id of the run.")],
+        run: Annotated[str, typer.Argument(help="Id of the run, with or without `run/`.")],
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,
     ) -> None:
+        identifier = run.removeprefix("run/")
         with Client(server) as client:
-            answer = client.post(tenant_path(tenant, "runs", run, "cancel"), {})
-        typer.echo(f"run/{run} {answer['state']}")
+            answer = client.post(tenant_path(tenant, "runs", identifier, "cancel"), {})
+        typer.echo(f"run/{identifier} {answer['state']}")
 
 
 def _print(whole: Mapping[str, Any]) -> None:
