@@ -38,4 +38,3 @@ def install() -> None:
         raise SqliteTooOld("aiosqlite was imported before agentos_controller.database: import the latter first")
     sys.modules["sqlite3"] = newer
     sys.modules["sqlite3.dbapi2"] = importlib.import_module("pysqlite3.dbapi2")
-

@@ -37,7 +37,9 @@ class Params(fields.Node):
     stop: tuple[str, ...] | None = None
     """Texts that end the answer."""
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """Against words that came often."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """Against words that came at all."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
     """How long a reasoning model thinks."""
 
@@ -50,7 +52,9 @@ class Price(fields.Node):
     """USD per million tokens."""
 
     input: fields.Usd = 0.0
+    """Tokens sent."""
     output: fields.Usd = 0.0
+    """Tokens received."""
     cached_input: fields.Usd | None = None
     """Default: that of `input`."""
     reasoning: fields.Usd | None = None
@@ -61,7 +65,9 @@ class Usage(fields.Node):
     """Tokens a scripted answer claims to have used."""
 
     input: Annotated[int, Field(ge=0)] = 0
+    """Tokens sent."""
     output: Annotated[int, Field(ge=0)] = 0
+    """Tokens received."""
 
 
 class ScriptedToolCall(fields.Node):

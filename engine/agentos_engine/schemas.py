@@ -197,7 +197,7 @@ def _descriptions(model: type[BaseModel]) -> dict[str, str]:
     """The docstrings under a model's fields, by alias, inherited ones included."""
     found: dict[str, str] = {}
     for class_ in reversed(model.__mro__):
-        if not issubclass(class_, fields.Node) or class_ is fields.Node:
+        if not issubclass(class_, BaseModel) or class_ in (BaseModel, kind.Spec, fields.Node):
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(class_))).body[0]
         assert isinstance(body, ast.ClassDef)

@@ -24,13 +24,16 @@ class BasicAuth(fields.SecretRef):
     """User name and password."""
 
     username: Annotated[str, Field(max_length=256)]
+    """The user name."""
 
 
 class ApiKeyAuth(fields.SecretRef):
     """A key in a header or in the query; exactly one of the two."""
 
     header: fields.HeaderName | None = None
+    """Name of the header that carries the key."""
     query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Name of the query parameter that carries the key."""
 
 
 class Auth(fields.Node):
@@ -90,6 +93,7 @@ class ConnectorSpec(kind.Spec, fields.Node):
     description: fields.Text | None = None
     """What it connects to."""
     http: Http
+    """Where the API is."""
     auth: Auth | None = None
     """Absent: requests carry no credentials."""
     egress: tuple[fields.Host, ...] = ()

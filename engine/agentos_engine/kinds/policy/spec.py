@@ -36,7 +36,9 @@ class PolicySpec(kind.Spec, fields.Node):
     """Rules over what is about to be applied."""
 
     description: fields.Text | None = None
+    """What the policy is for."""
     applies: Applies = Applies()
+    """What it looks at; default: everything."""
     on: Literal["plan"] = "plan"
     """When it is asked."""
     rules: Annotated[dict[fields.Id, Rule], Field(min_length=1)]

@@ -15,6 +15,7 @@ class Grant(fields.Node):
     """Permissions on some resources."""
 
     permissions: Annotated[tuple[fields.Permission, ...], Field(min_length=1)]
+    """What they may do."""
     kinds: tuple[str, ...] = ()
     """Kinds; empty: every kind."""
     names: tuple[fields.Name, ...] = ()
@@ -25,6 +26,7 @@ class RoleSpec(kind.Spec, fields.Node):
     """A set of people and keys, and what they may do."""
 
     description: fields.Text | None = None
+    """Who is meant."""
     rules: dict[fields.Id, Grant] = Field(default_factory=dict)
     """What members may do, by id."""
     members: tuple[Member, ...] = ()

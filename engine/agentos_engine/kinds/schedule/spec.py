@@ -21,6 +21,7 @@ class ScheduleSpec(kind.Spec, fields.Node):
     timezone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])] = "UTC"
     """IANA name; for `cron`."""
     run: fields.RunTarget
+    """What to run: `{workflow: name}` or `{agent: name}`."""
     overlap: Literal["skip", "queue", "allow"] = "skip"
     """What a tick does while the run before it still works."""
     catch_up: fields.Duration | None = None

@@ -38,28 +38,42 @@ class Quota(fields.Node):
     """Sums over time."""
 
     concurrent_runs: Annotated[int, Field(ge=1)] | None = None
+    """Runs at work at once."""
     cost_usd_per_day: fields.Usd | None = None
+    """Cost in USD of a day."""
     cost_usd_per_month: fields.Usd | None = None
+    """Cost in USD of a month."""
     tokens_per_day: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a day."""
     tokens_per_month: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a month."""
 
 
 class TenantLimits(fields.Node):
     """What one run may use at most."""
 
     steps: Annotated[int, Field(ge=1)] | None = None
+    """Executed steps."""
     tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens, in and out."""
     cost_usd: fields.Usd | None = None
+    """Cost in USD."""
     timeout: fields.Duration | None = None
+    """Wall-clock time."""
     depth: Annotated[int, Field(ge=1, le=64)] | None = None
+    """How deep sub-workflows and delegates may nest."""
 
 
 class TenantSpec(kind.Spec, fields.Node):
     """One tenant of the platform."""
 
     description: fields.Text | None = None
+    """Who it is."""
     sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=64)]
+    """Where its manifests come from."""
     quota: Quota | None = None
+    """What it may use over time."""
     limits: TenantLimits | None = None
+    """What one run may use at most."""
     vars: dict[fields.Id, Any] = Field(default_factory=dict)
     """Values that its manifests read as `vars.<id>`; never a secret."""

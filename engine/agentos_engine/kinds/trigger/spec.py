@@ -20,13 +20,16 @@ class Webhook(fields.Node):
     """Deliveries to an address of this trigger's own; the signature is mandatory."""
 
     signature: Signature
+    """How its sender signs."""
 
 
 class ResourceEvent(fields.Node):
     """The end of a run of a resource."""
 
     kind: Literal["Agent", "Workflow"]
+    """Kind of the resource."""
     name: fields.Name
+    """Name of the resource."""
     outcome: Annotated[str, Field(min_length=1, max_length=48)] | None = None
     """`failed`, `cancelled`, or an outcome; default: any end."""
 
@@ -52,16 +55,21 @@ class Concurrency(fields.Node):
     key: Annotated[str, Field(max_length=8192)] | None = None
     """Template over `event`; default: one key for all."""
     max: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How many."""
     overlap: Literal["skip", "queue"] = "queue"
+    """What an event does while as many work."""
 
 
 class TriggerSpec(kind.Spec, fields.Node):
     """Runs a workflow or an agent when something happens."""
 
     on: On
+    """The event."""
     when: fields.Expression | None = None
     """CEL over `event`; false: nothing runs."""
     dedupe: Annotated[str, Field(max_length=8192, examples=["${event.id}"])] | None = None
     """Key of an event; a key seen before runs nothing."""
     run: fields.RunTarget
+    """What to run: `{workflow: name}` or `{agent: name}`."""
     concurrency: Concurrency | None = None
+    """How many runs may work at once."""

@@ -50,7 +50,9 @@ class Case(fields.Node):
     """One way out of a branch."""
 
     when: fields.Expression
+    """CEL; true takes this way."""
     next: Target
+    """Where it leads."""
 
 
 class Approve(fields.Node):
@@ -72,6 +74,7 @@ class End(fields.Node):
     """Ends the workflow with an outcome."""
 
     outcome: fields.Id
+    """Name of the outcome."""
     output: Any = None
     """Instead of the workflow's own output."""
 
@@ -97,14 +100,18 @@ class StepLimits(fields.Node):
     """What one execution of the step may use."""
 
     timeout: fields.Duration | None = None
+    """Wall-clock time."""
     cost_usd: fields.Usd | None = None
+    """Cost in USD."""
     tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens, in and out."""
 
 
 class Step(fields.Node):
     """One action with its modifiers."""
 
     description: fields.Text | None = None
+    """What the step is for."""
     llm: Llm | None = None
     """Call a model once."""
     agent: fields.Name | blocks.AgentBlock | None = None
@@ -122,6 +129,7 @@ class Step(fields.Node):
     when: fields.Expression | None = None
     """False: the step is skipped."""
     map: Map | None = None
+    """Run the step once per item of a list."""
     with_: Annotated[fields.Arguments | None, Field(alias="with")] = None
     """Arguments of the callee."""
     set: dict[fields.Id, Any] | None = None
@@ -131,7 +139,9 @@ class Step(fields.Node):
     on_error: Target | dict[fields.ErrorClass, Target] | None = None
     """`continue`, `fail`, a target, or one per error class."""
     retry: fields.Retry | None = None
+    """Try again after passing errors."""
     limits: StepLimits | None = None
+    """What one execution may use."""
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -153,8 +163,11 @@ class WorkflowLimits(fields.Node):
     steps: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Executed steps, items included."""
     timeout: fields.Duration | None = None
+    """Wall-clock time."""
     cost_usd: fields.Usd | None = None
+    """Cost in USD."""
     tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens, in and out."""
     depth: Annotated[int, Field(ge=1, le=64)] = 8
     """How deep sub-workflows and delegates may nest."""
 
@@ -163,6 +176,7 @@ class WorkflowSpec(kind.Spec, fields.Node):
     """Steps in order, from an input to an output."""
 
     description: fields.Text | None = None
+    """What a caller reads."""
     input: fields.JsonSchema | None = None
     """Schema of the input."""
     state: dict[fields.Id, StateField] = Field(default_factory=dict)
@@ -172,5 +186,6 @@ class WorkflowSpec(kind.Spec, fields.Node):
     output: Any = None
     """Template of the result."""
     limits: WorkflowLimits = WorkflowLimits()
+    """What one run may use."""
     defs: Annotated[dict[str, fields.JsonSchema], Field(alias="$defs")] = Field(default_factory=dict)
     """Schemas to refer to by `$ref: "#/$defs/Name"`."""
