@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,29 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads files below `root`; picklable, so that other processes can."""
+    """Reads plain files below `root`, a resolved path; follows no link. Picklable, so that other processes can."""
 
     root: Path
 
     def __call__(self, path: str) -> bytes | None:
+        folder, _, name = f"{self.root}/{path}".rpartition("/")
+        if not _is_itself(folder):
+            return None
         try:
-            return (self.root / path).read_bytes()
+            with open(os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+
+
+@lru_cache(4096)
+def _is_itself(folder: str) -> bool:
+    """Whether no link leads to a folder: one in a repository could lead out of it."""
+    return os.path.realpath(folder) == folder
 
 
 def root_of(path: Path) -> Path:
