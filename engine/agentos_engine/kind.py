@@ -51,7 +51,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Outcome of compiling: without errors in `diagnostics`, `artifact` (if the kind emits one) and `interface` hold."""
+    """Outcome of compiling: without errors in `diagnostics`, `artifact` (if the kind has one) and `interface` hold."""
 
     artifact: artifacts.Artifact | None
     interface: Mapping[str, Any] = field(default_factory=dict)

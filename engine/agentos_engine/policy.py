@@ -142,7 +142,7 @@ def view(body: Mapping[str, Any]) -> dict[str, Any]:
       cannot be reached but through ``approved``.
     - ``steps``: ``{id, type, when, effect, approval}`` of a workflow;
     - ``models``: ``{name, provider, model, baseUrl}`` of every model, fallbacks included;
-    - ``hosts``: hosts it names itself (a connector's, its models', by `hosts` or `baseUrl`), not those of what it calls;
+    - ``hosts``: hosts it names itself (a connector's, its models', by `hosts` or `baseUrl`), none of what it calls;
     - ``approvals``: ``{step, by, quorum}``; ``limits``: as written, ``{}`` if none; ``effect``: the highest, or null.
     """
     steps: list[Mapping[str, Any]] = body.get("steps") or []

@@ -20,7 +20,7 @@ class Webhook(fields.Node):
     """Deliveries to an address of this trigger's own; the signature is mandatory."""
 
     signature: Signature
-    """How its sender signs."""
+    """How its sender signs: `{scheme: …, secret: …}`."""
 
 
 class ResourceEvent(fields.Node):
