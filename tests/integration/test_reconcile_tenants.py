@@ -182,9 +182,9 @@ spec:
 async def test_bulk_in_worker_processes_gives_the_same(
     world: worlds.World, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentos_controller.reconcile import rounds
+    from agentos_controller.reconcile import jobs
 
-    monkeypatch.setattr(rounds, "BULK", 2)
+    monkeypatch.setattr(jobs, "BULK", 2)
     world.repo.commit(two_tenants())
     await world.settle()
     assert await world.live("acme") == await world.live("beta")

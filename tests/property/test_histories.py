@@ -52,7 +52,8 @@ async def _compare(template: Path, folder: Path, commits: list[histories.Files])
 @BOUNDED
 @given(histories.histories())
 def test_incremental_equals_full_and_no_generation_ever_changes(
-    _sqlite_template: Path, commits: list[histories.Files]
+    _sqlite_template: Path,  # noqa: PT019 - its value is wanted
+    commits: list[histories.Files],
 ) -> None:
     folder = Path(tempfile.mkdtemp())
     try:

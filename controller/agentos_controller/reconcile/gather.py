@@ -15,12 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
-from agentos_controller.reconcile.values import Stored
+from agentos_controller.reconcile.values import FILE, Stored
 from agentos_engine import conditions
 from agentos_engine.model import ResourceRef
-
-FILE = "File"
-"""The kind under which an included file stands in `dependency`."""
 
 _CHUNK = 400
 T = TypeVar("T")

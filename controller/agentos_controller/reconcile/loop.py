@@ -22,6 +22,7 @@ from agentos_controller.database import Database
 from agentos_controller.reconcile import (
     commands,
     estate,
+    jobs,
     movement,
     planning,
     queue,
@@ -91,7 +92,7 @@ class Reconciler:
         self._queue = queue.Queue(time)
         self._pool = workers.Pool(options.workers)
         self._estate: estate.Estate | None = None
-        self._policies: rounds.Policies = {}
+        self._policies: jobs.Policies = {}
         self._last_round = time.monotonic()
         self._first_done = False
         self._slow_due = 0.0
@@ -326,7 +327,7 @@ class Reconciler:
         now = self._time.now_us()
         views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
-        if prepared.size * of > rounds.BULK:
+        if prepared.size * of > jobs.BULK:
             if pool is None:
                 async with self._pool.open() as own:
                     built = await own.build(prepared.job, prepared.recipes)

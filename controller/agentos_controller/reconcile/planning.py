@@ -17,7 +17,7 @@ import zstandard
 
 from agentos_controller import clock, tables
 from agentos_controller.database import Database
-from agentos_controller.reconcile import estate, gather, movement, repositories, rounds, values
+from agentos_controller.reconcile import estate, gather, jobs, movement, repositories, rounds, values
 from agentos_controller.source import overlay
 from agentos_engine import artifacts, diff, errors
 
@@ -31,7 +31,7 @@ async def pending(
     db: Database,
     known: estate.Estate,
     seen: repositories.Repositories,
-    policies: rounds.Policies,
+    policies: jobs.Policies,
     time: clock.Clock,
 ) -> None:
     """Make every plan that was asked for."""
@@ -70,7 +70,7 @@ async def make(
     db: Database,
     tenant: estate.Tenant,
     seen: repositories.Repositories,
-    policies: rounds.Policies,
+    policies: jobs.Policies,
     *,
     revision: str | None,
     files: Mapping[str, str] | None,
@@ -119,7 +119,7 @@ async def plan_revision(
     db: Database,
     tenant: estate.Tenant,
     seen: repositories.Repositories,
-    policies: rounds.Policies,
+    policies: jobs.Policies,
     revision: str,
     now: int,
 ) -> dict[str, Any]:

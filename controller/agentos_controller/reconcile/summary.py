@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentos_controller.reconcile import values
-from agentos_controller.reconcile.gather import FILE
-from agentos_controller.reconcile.values import Place, Stored
+from agentos_controller.reconcile.values import FILE, Place, Stored
 from agentos_engine import compile as compiling
 from agentos_engine import conditions, model, plan, policy
 from agentos_engine.model import ResourceRef

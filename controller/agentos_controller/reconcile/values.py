@@ -15,6 +15,8 @@ from agentos_engine import conditions, load, plan
 from agentos_engine.model import ResourceRef
 
 Row = dict[str, Any]
+FILE = "File"
+"""The kind under which an included file stands among what a resource depends on."""
 
 
 class Place(NamedTuple):
