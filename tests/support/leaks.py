@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -49,11 +50,9 @@ def rows(database_url: str) -> Iterator[tuple[str, bytes]]:
         if data.startswith(_ZSTD):
             yield table, zstandard.ZstdDecompressor().decompress(data, max_output_size=64 * 2**20)
         with_padding = data + b"=" * (-len(data) % 4)
-        try:
+        with contextlib.suppress(ValueError):
             # DBOS keeps some values as base64.
             yield table, base64.b64decode(with_padding, validate=True)
-        except ValueError:
-            pass
 
 
 def _sqlite(url: str) -> Iterator[tuple[str, object]]:
