@@ -247,3 +247,11 @@ async def test_the_watch_log_counts_without_holes(world: worlds.World) -> None:
         ("removed", "greeter"),
         ("removed", "hello"),
     ]
+
+
+async def test_a_policy_that_only_warns_lets_it_pass_and_says_so(world: worlds.World) -> None:
+    await world.commit(manifests.small())
+    rule = manifests.policy("soft", "true").replace("message: Not allowed.", "message: Think twice., mode: warn")
+    await world.commit({"agents/policy.yaml": rule})
+    assert set((await world.reasons()).values()) == {"Ready"}
+    assert await world.events("Agent/greeter") == [("Normal", "Applied"), ("Warning", "PolicyWarning")]
