@@ -59,7 +59,7 @@ def measure(root: Path, manifests: int, tenants: int) -> dict[str, Any]:
         _until_ready(server, total)
         figures["restart_all"] = time.perf_counter() - server.began
         time.sleep(3)
-        figures["restart_blobs"] = server.metric("agentos_reconcile_blobsRead")
+        figures["restart_blobs"] = server.metric("agentos_reconcile_blobs_read_total")
         figures["restart_pss"] = server.peak_pss
     return figures
 
@@ -125,7 +125,7 @@ def _change(server: Server, repository: Path, rounds: int = 9) -> dict[str, floa
     blobs: list[float] = []
     for number in range(rounds):
         path.write_text(re.sub(r"You( \(\d+\))? work for", f"You ({number}) work for", path.read_text(), count=1))
-        before = server.metric("agentos_reconcile_blobsRead")
+        before = server.metric("agentos_reconcile_blobs_read_total")
         old = server.get("/v1/tenants/t000/resources/Agent/agent-1")["digest"]
         tree.git(repository, "commit", "-qam", f"edit {number}")
         began = time.perf_counter()
@@ -133,7 +133,7 @@ def _change(server: Server, repository: Path, rounds: int = 9) -> dict[str, floa
         if server.get("/v1/tenants/t000/resources/Agent/agent-1")["digest"] == old:
             raise SystemExit("the change was not served when the command was done")
         seconds.append(time.perf_counter() - began)
-        blobs.append(server.metric("agentos_reconcile_blobsRead") - before)
+        blobs.append(server.metric("agentos_reconcile_blobs_read_total") - before)
     return {"change": statistics.median(seconds), "change_max": max(seconds), "change_blobs": max(blobs)}
 
 

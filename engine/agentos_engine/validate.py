@@ -9,6 +9,8 @@ some files, compile some manifests), which `run` may spread over processes: piec
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -22,6 +24,8 @@ _INDEPENDENT: Final = frozenset(
     {"ExpressionSyntax", "TemplateSyntax", "UnknownName", "UnknownFunction", "ExpressionTooComplex"}
 )
 """Errors of compiling that are true whatever is missing."""
+Loaded = Mapping[str, tuple[bytes, load.File]]
+"""Files by path, packed (empty where no other process is going to see them) and as they are."""
 
 
 class Run(Protocol):
@@ -53,6 +57,22 @@ class Source:
     root: str
     tenant: str | None
     selection: paths.Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Paths of one source: of its manifests, and of what stands in their place and is no plain file."""
+
+    plain: tuple[str, ...]
+    barred: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPiece:
+    """One tenant: its sources with their paths."""
+
+    read: Read
+    sources: tuple[tuple[Source, Chosen], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +145,35 @@ def validate(
             in this repository.
         forbidden: paths of what is there but is no plain file: symlinks, submodules.
     """
-    seen = survey(tree, read, selection=selection, run=run, pieces=pieces, platform=platform, forbidden=forbidden)
-    found = list(seen.diagnostics)
-    told = {(one.path, one.line, one.column) for one in found}
-    for answer in run(compile_piece, _cut(read, seen.work, pieces)):
-        found += [one for one in answer if (one.path, one.line, one.column) not in told]
+    own, inner, every, barred, known = _sources(tree, read, selection, run, pieces, platform, forbidden)
+    tenants: dict[str | None, list[Source]] = {}
+    for source in inner:
+        tenants.setdefault(source.tenant, []).append(source)
+    if pieces > 1 and len(tenants) >= pieces:
+        # Tenants do not know each other: each is one piece from its bytes to its diagnostics.
+        work = [
+            TenantPiece(read, tuple((one, _chosen(one, every, barred, read)) for one in of)) for of in tenants.values()
+        ]
+        parts = list(run(tenant_piece, work))
+        seen = _survey([own], every, barred, known, read, run, pieces, platform)
+    else:
+        parts = []
+        seen = _survey([own, *inner], every, barred, known, read, run, pieces, platform)
+    if pieces == 1:
+        found = _whole(seen, read)
+    else:
+        found = list(seen.diagnostics)
+        told = {(one.path, one.line, one.column) for one in found}
+        for answer in run(compile_piece, _cut(read, seen.work, pieces)):
+            found += [one for one in answer if (one.path, one.line, one.column) not in told]
+    found += [diagnostic for part in parts for diagnostic in part.diagnostics]
     unique = {(one.path, one.line, one.column, one.code): one for one in reversed(found)}
     ordered = sorted(unique.values(), key=lambda one: (one.path, one.line, one.column, one.code))
-    return Report(tuple(ordered), seen.files, seen.manifests)
+    return Report(
+        tuple(ordered),
+        seen.files + sum(part.files for part in parts),
+        seen.manifests + sum(part.manifests for part in parts),
+    )
 
 
 def survey(
@@ -146,17 +187,55 @@ def survey(
     forbidden: Iterable[str] = (),
 ) -> Survey:
     """A repository loaded and resolved, not compiled; arguments as for `validate`."""
-    every = sorted(tree)
+    own, inner, every, barred, known = _sources(tree, read, selection, run, pieces, platform, forbidden)
+    return _survey([own, *inner], every, barred, known, read, run, pieces, platform)
+
+
+def _sources(
+    tree: Iterable[str],
+    read: Read,
+    selection: paths.Selection | None,
+    run: Run,
+    pieces: int,
+    platform: bool,
+    forbidden: Iterable[str],
+) -> tuple[Source, list[Source], list[str], list[str], Loaded]:
+    """The repository's own source, those of the tenants in it, all paths in order, and what was loaded to know."""
+    every, barred = sorted(tree), sorted(forbidden)
     own = Source("", None, selection or paths.Selection.of())
-    chosen = [(own, path) for path in _select(own, every, read)]
-    loaded = _load(read, [path for _, path in chosen], run, pieces)
-    inner = list(_tenants(loaded)) if platform else []
-    chosen += [(source, path) for source in inner for path in _select(source, every, read)]
-    loaded |= _load(read, [path for _, path in chosen if path not in loaded], run, pieces)
+    if not platform:
+        return own, [], every, barred, {}
+    loaded = _load(read, list(_select(own, every, read)), run, pieces)
+    return own, list(_tenants(loaded)), every, barred, loaded
+
+
+def _chosen(source: Source, every: Sequence[str], barred: Sequence[str], read: Read) -> Chosen:
+    return Chosen(tuple(_select(source, every, read)), tuple(_select(source, barred, read)))
+
+
+def _survey(
+    sources: Sequence[Source],
+    every: Sequence[str],
+    barred: Sequence[str],
+    known: Loaded,
+    read: Read,
+    run: Run,
+    pieces: int,
+    platform: bool,
+) -> Survey:
+    chosen = [(one, _chosen(one, every, barred, read)) for one in sources]
+    return _resolved(chosen, known, read, run, pieces, platform)
+
+
+def _resolved(
+    sources: Sequence[tuple[Source, Chosen]], known: Loaded, read: Read, run: Run, pieces: int, platform: bool
+) -> Survey:
+    chosen = [(source, path) for source, of in sources for path in of.plain]
+    loaded = {**known, **_load(read, [path for _, path in chosen if path not in known], run, pieces)}
     found = [
         model.Diagnostic("FileForbidden", path, 1, 1, "this is no plain file", "commit the file itself, not a link")
-        for source in (own, *inner)
-        for path in _select(source, sorted(forbidden), read)
+        for _, of in sources
+        for path in of.barred
     ]
     count = 0
     work: list[tuple[Unit, resolve.Resolution]] = []
@@ -173,16 +252,37 @@ def survey(
     return Survey(tuple(work), tuple(found), len(chosen), count)
 
 
+def tenant_piece(piece: TenantPiece) -> Report:
+    """Everything wrong with one tenant."""
+    seen = _resolved(piece.sources, {}, piece.read, map, 1, False)
+    return Report(tuple(_whole(seen, piece.read)), seen.files, seen.manifests)
+
+
+def _whole(seen: Survey, read: Read) -> list[model.Diagnostic]:
+    """All diagnostics of a survey, compiled here."""
+    found = list(seen.diagnostics)
+    told = {(one.path, one.line, one.column) for one in found}
+    for unit, resolution in seen.work:
+        roots = {manifest.ref: at[0] for at, manifest in unit.manifests}
+        order = [(roots[manifest.ref], manifest, True) for manifest in resolution.order]
+        extra = [(at[0], manifest) for at, manifest in _extra(unit, resolution)]
+        compiled = _compile_all(order, extra, read)
+        found += [one for one in compiled if (one.path, one.line, one.column) not in told]
+    return found
+
+
 def _select(source: Source, every: Sequence[str], read: Read) -> Iterator[str]:
-    """Paths of the repository that are manifests of a source."""
+    """Those of `every`, which is in order, that are manifests of a source."""
     prefix = f"{source.root}/" if source.root else ""
     rules = source.selection.rules(read(prefix + paths.IGNORE_FILE) or b"")
-    for path in every:
-        if path.startswith(prefix) and rules.selects(path[len(prefix) :]):
+    for path in itertools.islice(every, bisect.bisect_left(every, prefix), None):
+        if not path.startswith(prefix):
+            break
+        if rules.selects(path[len(prefix) :]):
             yield path
 
 
-def _tenants(loaded: Mapping[str, tuple[bytes, load.File]]) -> Iterator[Source]:
+def _tenants(loaded: Loaded) -> Iterator[Source]:
     """Sources of the tenants that the platform's source names and that stand in this repository."""
     for _, file in loaded.values():
         for manifest in file.manifests:
@@ -196,6 +296,8 @@ def _tenants(loaded: Mapping[str, tuple[bytes, load.File]]) -> Iterator[Source]:
 
 def _load(read: Read, wanted: Sequence[str], run: Run, pieces: int) -> dict[str, tuple[bytes, load.File]]:
     out: dict[str, tuple[bytes, load.File]] = {}
+    if pieces == 1:
+        return {path: (b"", load.load(read(path) or b"")) for path in wanted}
     todo = list(dict.fromkeys(wanted))
     for answer in run(load_piece, [LoadPiece(read, tuple(part)) for part in _parts(todo, pieces)]):
         for path, packed in answer:
@@ -210,7 +312,7 @@ def load_piece(piece: LoadPiece) -> list[tuple[str, bytes]]:
 
 def _units(
     chosen: Iterable[tuple[Source, str]],
-    loaded: Mapping[str, tuple[bytes, load.File]],
+    loaded: Loaded,
     found: list[model.Diagnostic],
 ) -> Iterable[Unit]:
     """The tenants with their manifests; diagnostics of loading go to `found`."""
@@ -287,12 +389,18 @@ def compile_piece(piece: CompilePiece) -> list[model.Diagnostic]:
         for broken in file.broken:
             if broken.manifest is not None:
                 manifests[index, broken.document] = broken.manifest
+    order = [(piece.files[at][0], manifests[at, document], wanted) for at, document, wanted in piece.order]
+    extra = [(piece.files[at][0], manifests[at, document]) for at, document in piece.extra]
+    return _compile_all(order, extra, piece.read)
+
+
+def _compile_all(
+    order: Iterable[tuple[str, model.Manifest, bool]], extra: Iterable[tuple[str, model.Manifest]], read: Read
+) -> list[model.Diagnostic]:
     linked: dict[model.ResourceRef, kind.Linked] = {}
     found: list[model.Diagnostic] = []
-    for index, document, wanted in piece.order:
-        root = piece.files[index][0]
-        manifest = manifests[index, document]
-        texts, wrong = resolve.read_files(manifest, piece.read, root)
+    for root, manifest, wanted in order:
+        texts, wrong = resolve.read_files(manifest, read, root)
         deps = {reference.to: linked[reference.to] for reference in manifest.references if reference.to in linked}
         compiled = None
         if not wrong and len(deps) == len({reference.to for reference in manifest.references}):
@@ -300,12 +408,9 @@ def compile_piece(piece: CompilePiece) -> list[model.Diagnostic]:
             if compiled.ok:
                 linked[manifest.ref] = compiled.linked
         if wanted:
-            said = compiled.diagnostics if compiled else (*wrong, *further(manifest, deps, texts))
-            found += said
-    for index, document in piece.extra:
-        root = piece.files[index][0]
-        manifest = manifests[index, document]
-        texts, wrong = resolve.read_files(manifest, piece.read, root)
+            found += compiled.diagnostics if compiled else (*wrong, *further(manifest, deps, texts))
+    for root, manifest in extra:
+        texts, wrong = resolve.read_files(manifest, read, root)
         deps = {reference.to: linked[reference.to] for reference in manifest.references if reference.to in linked}
         found += (*wrong, *further(manifest, deps, texts))
     return found
