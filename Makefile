@@ -8,7 +8,7 @@ LOCK   := uv pip compile pyproject.toml --universal --python-version 3.11 --gene
           --no-emit-index-url --no-emit-find-links --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test test-all bench schema lock clean
+.PHONY: help run demo check test test-all bench schema docs lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: $(VENV)/.dev ## Run the benchmarks and print their tables (ARGS="--quick"
 
 schema: $(VENV)/.run ## Write schema/v1 anew from the kinds
 	$(BIN)/agentos schema --write schema/v1
+
+docs: schema ## Write schema/v1 and the generated pages of docs/ anew
+	@exec $(BIN)/python -m scripts.docs
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew into the two lock files
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)

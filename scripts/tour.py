@@ -104,7 +104,7 @@ class Shell:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{commands}\necho {END}\n")
         self._process.stdin.flush()
-        output = []
+        output: list[str] = []
         for line in _lines(self._process.stdout):
             if line.strip() == END:
                 return "".join(output)

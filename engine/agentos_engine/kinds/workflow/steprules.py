@@ -15,7 +15,7 @@ from agentos_engine.kinds.workflow.spec import ACTIONS, StateField, Step, Workfl
 
 _CALLS: Final = frozenset({"llm", "agent", "connector", "workflow"})
 _ALL: Final = frozenset({*ACTIONS, "set"})
-_APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
+APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
     "with_": ("with", frozenset({"agent", "connector", "workflow"}), "Only what is called by name takes arguments."),
     "set": ("set", _ALL - {"branch", "end"}, "Write it on the step before."),
     "map": ("map", _ALL - {"branch", "end"}, "Map the step that does the work."),
@@ -26,11 +26,11 @@ _APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
 }
 _ACTIONS: Final = frozenset(ACTIONS)
 _REFUSED: Final = {
-    action: frozenset(attribute for attribute, (_, allowed, _) in _APPLIES.items() if action not in allowed)
+    action: frozenset(attribute for attribute, (_, allowed, _) in APPLIES.items() if action not in allowed)
     for action in _ALL
 }
 _DECISIONS: Final = frozenset({"approved", "rejected", "expired"})
-_OUTCOMES: Final = {"approve": ("approved", "rejected", "expired")}
+OUTCOMES: Final = {"approve": ("approved", "rejected", "expired")}
 _ROOTS: Final = frozenset(
     {"input", "state", "steps", "output", "run", "thread", "tenant", "vars", "now", "event", "args", "call"}
 )
@@ -92,7 +92,7 @@ def _step(step: Step, at: model.Location) -> Iterator[userschema.Found]:
         yield "InvalidStep", at, "this step does nothing", hint
         return
     type_ = step.type
-    for attribute, (key, allowed, hint) in _APPLIES.items():
+    for attribute, (key, allowed, hint) in APPLIES.items():
         if attribute in step.model_fields_set and type_ not in allowed:
             yield "InvalidStep", (*at, key), f"`{key}` does not apply to `{type_}`", hint
     if isinstance(step.agent, blocks.AgentBlock) and step.agent.defs:
@@ -110,7 +110,7 @@ def _outcomes(step: Step, type_: str, at: model.Location) -> Iterator[userschema
     if type_ == "branch":
         yield "InvalidStep", at, "a branch has no outcomes", "Write `next: step` for when no case holds."
         return
-    known: tuple[str, ...] = ("done",) if step.map is not None else _OUTCOMES.get(type_, ("done",))
+    known: tuple[str, ...] = ("done",) if step.map is not None else OUTCOMES.get(type_, ("done",))
     if type_ == "approve" and step.approve is not None and step.approve.expires is None:
         known = tuple(outcome for outcome in known if outcome != "expired")
     for outcome in step.next:
