@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from agentos_controller import clock as clocks
 from agentos_controller import egress
-from agentos_controller.egress import Egress, EgressDenied
+from agentos_controller.egress import Egress
+from agentos_controller.egress.transport import EgressDenied
 from agentos_engine import errors as handling
 from agentos_engine.runtime import errors
 
