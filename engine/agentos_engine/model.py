@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Location = tuple[str | int, ...]
 """Where a value stands inside a document: keys and list indexes from the root, e.g. ``("spec", "steps", "pull")``."""
@@ -105,9 +105,8 @@ class Diagnostic:
         return f"{self.path}:{self.line}:{self.column}: {self.severity} {self.code}: {self.message}{hint}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ResourceRef:
-    """Identity of a resource inside its tenant."""
+class ResourceRef(NamedTuple):
+    """Identity of a resource inside its tenant. A tuple, because it is hashed and compared more than anything else."""
 
     kind: str
     name: str
