@@ -168,7 +168,8 @@ def kind_and_names(what: str, names: list[str]) -> tuple[str | None, list[str]]:
             return kind, names
     import difflib
 
-    known = [kind.lower() + "s" for kind in KINDS] + [*LISTINGS, "all"]
+    kinds = [f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s" for kind in KINDS]
+    known = sorted({*kinds, *LISTINGS, "all"})
     close = difflib.get_close_matches(word.lower(), known, 1)
     raise Failure(
         f"nothing is called {word!r}", f"Did you mean {close[0]}?" if close else f"Try one of: {', '.join(known)}"

@@ -42,7 +42,7 @@ def register(app: typer.Typer, verb: Verb) -> None:
         server: options.Server = None,
         format_: options.Output = Format.table,
     ) -> None:
-        kind, names = kind_and_names(target, [])
+        kind, names = kind_and_names(target, []) if "/" in target else (None, [])
         if kind is None or len(names) != 1:
             raise Failure(f"{target!r} is no target", "Write it as agent/NAME or workflow/NAME.")
         body = {"kind": kind, "name": names[0], "input": _input(input_, arguments or []), "thread": thread}
