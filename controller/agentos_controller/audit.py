@@ -14,10 +14,9 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentos_controller import clock, ids, redaction, tables
+from agentos_controller import bulk, clock, ids, redaction, tables
 
 _ORIGIN = "sha256:" + "0" * 64
 _FIELDS = ("tenant_id", "seq", "at", "actor", "action", "object", "revision", "outcome", "detail")
@@ -112,7 +111,7 @@ _MOVE = (
 @cache
 def _claim(dialect: str) -> Any:
     head = tables.audit_head
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(head)
+    insert = bulk.insert_in(dialect, head)
     locked = insert.on_conflict_do_update(index_elements=["tenant_id"], set_={"seq": head.c.seq + 1})
     return locked.returning(head.c.seq, head.c.hash)
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 Row = Mapping[str, Any]
@@ -17,7 +16,7 @@ _FIRST_LOAD = 500
 async def insert_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert `rows`, which all have the same keys. A row that exists is an error."""
     if rows:
-        await conn.execute(_insert(conn.dialect.name, table), [dict(row) for row in rows])
+        await conn.execute(insert_in(conn.dialect.name, table), [dict(row) for row in rows])
         await _learn(conn, table, len(rows))
 
 
@@ -50,11 +49,19 @@ async def delete_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row
 
 def insert(conn: AsyncConnection, table: sa.Table) -> Any:
     """An INSERT that knows `on_conflict_do_update` and `on_conflict_do_nothing`, in the words of the database."""
-    return _insert(conn.dialect.name, table)
+    return insert_in(conn.dialect.name, table)
 
 
-def _insert(dialect: str, table: sa.Table) -> Any:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+def insert_in(dialect: str, table: sa.Table) -> Any:
+    """The same where there is no connection yet."""
+    # Imported here: a process uses one of the two, and PostgreSQL's brings every driver's module along.
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 async def _learn(conn: AsyncConnection, table: sa.Table, added: int) -> None:
@@ -74,7 +81,7 @@ async def _learn(conn: AsyncConnection, table: sa.Table, added: int) -> None:
 
 @lru_cache(maxsize=256)
 def _upsert(dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...]) -> Any:
-    statement = _insert(dialect, table)
+    statement = insert_in(dialect, table)
     if not update:
         return statement.on_conflict_do_nothing(index_elements=list(keys))
     return statement.on_conflict_do_update(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import apply, audit, bulk, clock, ids, tables
@@ -287,7 +286,7 @@ async def events(conn: AsyncConnection, tenant_id: str, rows: Sequence[values.Ro
     if not rows:
         return
     table = tables.event
-    statement: Any = (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)
+    statement = bulk.insert(conn, table)
     statement = statement.on_conflict_do_update(
         index_elements=["tenant_id", "kind", "name", "reason", "message_hash", "hour"],
         set_={"count": table.c.count + 1, "last_at": statement.excluded.last_at},

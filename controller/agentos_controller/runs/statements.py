@@ -10,9 +10,8 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from agentos_controller import tables
+from agentos_controller import bulk, tables
 from agentos_controller.runs import states
 
 _run, _event, _step = tables.run, tables.run_event, tables.run_step
@@ -121,7 +120,7 @@ def end(state: states.State) -> sa.Update:
 @cache
 def claim(dialect: str) -> Any:
     """Makes a thread, or takes one that has no run; answers its id, or nothing if it is busy."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(_thread)
+    insert = bulk.insert_in(dialect, _thread)
     taken = ("digest", "revision", "target_kind", "target_name", "state", "active_run_id", "updated_at")
     return insert.on_conflict_do_update(
         index_elements=["tenant_id", "id"],

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
@@ -36,7 +35,26 @@ Name = text(253)
 Text = text()
 Enum = text(24)
 Blob = sa.LargeBinary()
-Doc = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+class _Doc(sa.TypeDecorator[Any]):
+    """JSON, on PostgreSQL JSONB. Not a variant, which would import PostgreSQL's dialect and drivers for SQLite too."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(none_as_null=True)
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        if dialect.name != "postgresql":
+            return dialect.type_descriptor(sa.JSON(none_as_null=True))
+        from sqlalchemy.dialects import postgresql
+
+        return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
+
+
+Doc = _Doc()
 
 
 @compiles(sa.JSON, "sqlite")
