@@ -15,25 +15,10 @@ from tests.support.controller import AGENTOS, agentos, environment
 
 from agentos_controller import cli
 
-VERBS = [
-    "init",
-    "validate",
-    "plan",
-    "schema",
-    "serve",
-    "get",
-    "describe",
-    "run",
-    "runs",
-    "logs",
-    "approve",
-    "reconcile",
-    "history",
-    "rollback",
-    "release",
-    "keys",
-    "secret",
-]
+VERBS = (
+    "init", "validate", "plan", "schema", "serve", "get", "describe", "run", "runs", "logs", "approve", "reconcile",
+    "history", "rollback", "release", "keys", "secret",
+)  # fmt: skip
 
 
 @pytest.fixture

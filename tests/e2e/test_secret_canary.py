@@ -148,7 +148,7 @@ async def test_a_secret_that_was_sent_stands_nowhere(url: str, tmp_path: Path) -
                 await _walk(client, seen)
             listing = served.agentos("get", "all", "-o", "json")
             seen["the command line"] = listing.stdout + listing.stderr
-            served.stop()
+            assert served.stop() == 0
         sent = [request.headers.get("authorization", "") for request in server.requests]
     assert {f"Bearer {CONNECTOR_KEY}", f"Bearer {MODEL_KEY}"} <= set(sent), "the secrets were never sent"
     assert not [request for request in server.requests if "stolen" in request.path], "a redirect was followed"

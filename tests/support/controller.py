@@ -83,10 +83,10 @@ class Controller:
             self.key = file.read_text().strip()
         return self
 
-    def stop(self) -> int:
-        """End it as Ctrl-C does; its exit code."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """End it as Ctrl-C does, or a service manager with SIGTERM; its exit code."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(how)
         return self.process.wait(timeout=PATIENCE)
 
     def kill(self) -> None:
