@@ -115,12 +115,32 @@ NAMING = {
 metadata = sa.MetaData(naming_convention=NAMING)
 
 
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index over the rows for which `where` holds."""
+    index = sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where))
+
+    @sa.event.listens_for(index, "after_parent_attach")
+    def attached(_index: sa.Index, table: sa.Table) -> None:
+        _only_postgresql(table, index, "where", sa.text(where))
+
+    return index
+
+
 def partition_by(table: sa.Table, column: str) -> None:
     """Partition `table` by ranges of UUIDv7 on PostgreSQL, for now with one partition that takes everything.
 
     A read by id then touches one partition and expiry is a DROP, once partitions by week are attached.
     """
-    table.dialect_options["postgresql"]["partition_by"] = f"RANGE ({column})"
+    _only_postgresql(table, table, "partition_by", f"RANGE ({column})")
     statement = f"CREATE TABLE {table.name}_default PARTITION OF {table.name} DEFAULT"
     catch_all = sa.DDL(statement)  # type: ignore[no-untyped-call]
     sa.event.listen(table, "after_create", catch_all.execute_if(dialect="postgresql"))
+
+
+def _only_postgresql(table: sa.Table, item: sa.Table | sa.Index, option: str, value: Any) -> None:
+    """Set the option when `table` is created there: naming it before would import that dialect for SQLite too."""
+
+    @sa.event.listens_for(table, "before_create")
+    def create(_table: sa.Table, connection: sa.Connection, **_options: Any) -> None:
+        if connection.dialect.name == "postgresql":
+            item.dialect_options["postgresql"][option] = value

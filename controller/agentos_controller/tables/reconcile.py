@@ -18,6 +18,7 @@ from agentos_controller.tables.columns import (
     key,
     metadata,
     optional,
+    partial,
     required,
 )
 
@@ -51,13 +52,7 @@ generation = sa.Table(
     required("changes", sa.Integer()),
     required("applied_at", Time),
     # Exactly one generation of a tenant is live.
-    sa.Index(
-        "uq_generation_live",
-        "tenant_id",
-        unique=True,
-        sqlite_where=sa.text("state = 'applied'"),
-        postgresql_where=sa.text("state = 'applied'"),
-    ),
+    partial("uq_generation_live", "tenant_id", where="state = 'applied'", unique=True),
 )
 
 generation_item = sa.Table(
@@ -76,15 +71,7 @@ generation_item = sa.Table(
     required("revision", Rev),
     sa.Index("ix_generation_item_tenant_id_to_seq", "tenant_id", "to_seq"),
     # One digest of a resource is live: close the old row, then open the new one.
-    sa.Index(
-        "uq_generation_item_live",
-        "tenant_id",
-        "kind",
-        "name",
-        unique=True,
-        sqlite_where=sa.text("to_seq IS NULL"),
-        postgresql_where=sa.text("to_seq IS NULL"),
-    ),
+    partial("uq_generation_item_live", "tenant_id", "kind", "name", where="to_seq IS NULL", unique=True),
 )
 
 resource = sa.Table(

@@ -22,6 +22,7 @@ from agentos_controller.tables.columns import (
     key,
     metadata,
     optional,
+    partial,
     partition_by,
     required,
 )
@@ -94,12 +95,8 @@ run = sa.Table(
     sa.Index("ix_run_tenant_id_target_kind_target_name_id", "tenant_id", "target_kind", "target_name", "id"),
     sa.Index("ix_run_tenant_id_thread_id_id", "tenant_id", "thread_id", "id"),
     # The sweeper's: it looks only at runs that still live.
-    sa.Index(
-        "ix_run_live",
-        "state",
-        "updated_at",
-        sqlite_where=sa.text("state IN ('pending', 'running', 'waiting', 'paused', 'cancelling')"),
-        postgresql_where=sa.text("state IN ('pending', 'running', 'waiting', 'paused', 'cancelling')"),
+    partial(
+        "ix_run_live", "state", "updated_at", where="state IN ('pending', 'running', 'waiting', 'paused', 'cancelling')"
     ),
 )
 partition_by(run, "id")

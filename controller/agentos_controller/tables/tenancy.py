@@ -18,6 +18,7 @@ from agentos_controller.tables.columns import (
     key,
     metadata,
     optional,
+    partial,
     required,
 )
 
@@ -37,13 +38,7 @@ tenant = sa.Table(
     required("created_at", Time),
     optional("deleted_at", Time),
     # A name is free again once its tenant is gone; the id never is.
-    sa.Index(
-        "uq_tenant_name",
-        "name",
-        unique=True,
-        sqlite_where=sa.text("deleted_at IS NULL"),
-        postgresql_where=sa.text("deleted_at IS NULL"),
-    ),
+    partial("uq_tenant_name", "name", where="deleted_at IS NULL", unique=True),
 )
 
 source = sa.Table(
