@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentos_engine import compile as compiling
-from agentos_engine import diff, kind, load, model, resolve, validate
+from agentos_engine import diff, kind, load, model, resolve, survey
 
 Key = tuple[str | None, model.ResourceRef]
 """Tenant (None: the platform's) and resource."""
@@ -55,10 +55,10 @@ class Change:
         }
 
 
-def build(tree: Iterable[str], read: validate.Read, *, platform: bool = True) -> dict[Key, Built]:
+def build(tree: Iterable[str], read: survey.Read, *, platform: bool = True) -> dict[Key, Built]:
     """Everything in a tree that compiles; what does not is left out, `validate` says why."""
     built: dict[Key, Built] = {}
-    for unit, resolution in validate.survey(tree, read, platform=platform).work:
+    for unit, resolution in survey.survey(tree, read, platform=platform).work:
         roots = {manifest.ref: at[0] for at, manifest in unit.manifests}
         linked: dict[model.ResourceRef, kind.Linked] = {}
         for manifest in resolution.order:

@@ -3,35 +3,24 @@
     validate(paths, read, run=…) -> Report        a repository: the platform's source and those of its tenants inside it
     validate_tree(files) -> Report                the same for files in memory
 
-This is what `agentos validate` runs; nothing is applied. The work is cut into two rounds of independent pieces (load
-some files, compile some manifests), which `run` may spread over processes: pieces and answers are small and picklable.
+This is what `agentos validate` runs; nothing is applied. The work is cut into independent pieces (a tenant; or some
+files to load, then some manifests to compile), which `run` may spread over processes: pieces and answers are picklable.
 """
 
 from __future__ import annotations
 
-import bisect
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from agentos_engine import compile as compiling
-from agentos_engine import kind, load, model, paths, resolve
+from agentos_engine import kind, load, model, paths, resolve, survey
+from agentos_engine.survey import Read, Run
 
-Read = Callable[[str], bytes | None]
-"""The bytes of the file at a path of the repository, None if there is none. Picklable, to be used in processes."""
 _INDEPENDENT: Final = frozenset(
     {"ExpressionSyntax", "TemplateSyntax", "UnknownName", "UnknownFunction", "ExpressionTooComplex"}
 )
 """Errors of compiling that are true whatever is missing."""
-Loaded = Mapping[str, tuple[bytes, load.File]]
-"""Files by path, packed (empty where no other process is going to see them) and as they are."""
-
-
-class Run(Protocol):
-    """Runs a function over pieces, in any order and any process; answers come in the order of the pieces."""
-
-    def __call__(self, function: Callable[[Any], Any], pieces: Sequence[Any], /) -> Iterable[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +37,11 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Manifests that stand below `root` (clean path, empty for the repository's), and the tenant they belong to.
-
-    `tenant` is None for the platform's own source.
-    """
-
-    root: str
-    tenant: str | None
-    selection: paths.Selection
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Paths of one source: of its manifests, and of what stands in their place and is no plain file."""
-
-    plain: tuple[str, ...]
-    barred: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class TenantPiece:
     """One tenant: its sources with their paths."""
 
     read: Read
-    sources: tuple[tuple[Source, Chosen], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPiece:
-    """Files to load, as paths of the repository."""
-
-    read: Read
-    paths: tuple[str, ...]
+    sources: tuple[tuple[survey.Source, survey.Chosen], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +57,6 @@ class CompilePiece:
     files: tuple[tuple[str, str, bytes], ...]
     order: tuple[tuple[int, int, bool], ...]
     extra: tuple[tuple[int, int], ...]
-
-
-@dataclass(slots=True)
-class Unit:
-    """One tenant while it is put together. Files stand under the root of their source and their path."""
-
-    tenant: str | None
-    packed: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    manifests: list[tuple[tuple[str, str], model.Manifest]] = field(default_factory=list)
-    broken: list[tuple[tuple[str, str], load.Broken]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """Every tenant with its resolution, what was wrong so far, and how many files and manifests were looked at."""
-
-    work: tuple[tuple[Unit, resolve.Resolution], ...]
-    diagnostics: tuple[model.Diagnostic, ...]
-    files: int
-    manifests: int
 
 
 def validate_tree(files: Mapping[str, bytes], selection: paths.Selection | None = None) -> Report:
@@ -145,20 +86,21 @@ def validate(
             in this repository.
         forbidden: paths of what is there but is no plain file: symlinks, submodules.
     """
-    own, inner, every, barred, known = _sources(tree, read, selection, run, pieces, platform, forbidden)
-    tenants: dict[str | None, list[Source]] = {}
+    own, inner, every, barred, known = survey.sources(tree, read, selection, run, pieces, platform, forbidden)
+    tenants: dict[str | None, list[survey.Source]] = {}
     for source in inner:
         tenants.setdefault(source.tenant, []).append(source)
     if pieces > 1 and len(tenants) >= pieces:
         # Tenants do not know each other: each is one piece from its bytes to its diagnostics.
         work = [
-            TenantPiece(read, tuple((one, _chosen(one, every, barred, read)) for one in of)) for of in tenants.values()
+            TenantPiece(read, tuple((one, survey.chosen_of(one, every, barred, read)) for one in of))
+            for of in tenants.values()
         ]
         parts = list(run(tenant_piece, work))
-        seen = _survey([own], every, barred, known, read, run, pieces, platform)
+        seen = survey.of_sources([own], every, barred, known, read, run, pieces, platform)
     else:
         parts = []
-        seen = _survey([own, *inner], every, barred, known, read, run, pieces, platform)
+        seen = survey.of_sources([own, *inner], every, barred, known, read, run, pieces, platform)
     if pieces == 1:
         found = _whole(seen, read)
     else:
@@ -176,89 +118,13 @@ def validate(
     )
 
 
-def survey(
-    tree: Iterable[str],
-    read: Read,
-    *,
-    selection: paths.Selection | None = None,
-    run: Run = map,
-    pieces: int = 1,
-    platform: bool = True,
-    forbidden: Iterable[str] = (),
-) -> Survey:
-    """A repository loaded and resolved, not compiled; arguments as for `validate`."""
-    own, inner, every, barred, known = _sources(tree, read, selection, run, pieces, platform, forbidden)
-    return _survey([own, *inner], every, barred, known, read, run, pieces, platform)
-
-
-def _sources(
-    tree: Iterable[str],
-    read: Read,
-    selection: paths.Selection | None,
-    run: Run,
-    pieces: int,
-    platform: bool,
-    forbidden: Iterable[str],
-) -> tuple[Source, list[Source], list[str], list[str], Loaded]:
-    """The repository's own source, those of the tenants in it, all paths in order, and what was loaded to know."""
-    every, barred = sorted(tree), sorted(forbidden)
-    own = Source("", None, selection or paths.Selection.of())
-    if not platform:
-        return own, [], every, barred, {}
-    loaded = _load(read, list(_select(own, every, read)), run, pieces)
-    return own, list(_tenants(loaded)), every, barred, loaded
-
-
-def _chosen(source: Source, every: Sequence[str], barred: Sequence[str], read: Read) -> Chosen:
-    return Chosen(tuple(_select(source, every, read)), tuple(_select(source, barred, read)))
-
-
-def _survey(
-    sources: Sequence[Source],
-    every: Sequence[str],
-    barred: Sequence[str],
-    known: Loaded,
-    read: Read,
-    run: Run,
-    pieces: int,
-    platform: bool,
-) -> Survey:
-    chosen = [(one, _chosen(one, every, barred, read)) for one in sources]
-    return _resolved(chosen, known, read, run, pieces, platform)
-
-
-def _resolved(
-    sources: Sequence[tuple[Source, Chosen]], known: Loaded, read: Read, run: Run, pieces: int, platform: bool
-) -> Survey:
-    chosen = [(source, path) for source, of in sources for path in of.plain]
-    loaded = {**known, **_load(read, [path for _, path in chosen if path not in known], run, pieces)}
-    found = [
-        model.Diagnostic("FileForbidden", path, 1, 1, "this is no plain file", "commit the file itself, not a link")
-        for _, of in sources
-        for path in of.barred
-    ]
-    count = 0
-    work: list[tuple[Unit, resolve.Resolution]] = []
-    for unit in _units(chosen, loaded, found):
-        count += len(unit.manifests) + len(unit.broken)
-        resolution = resolve.resolve(
-            [manifest for _, manifest in unit.manifests],
-            broken={broken.ref for _, broken in unit.broken},
-            suspects=[broken.manifest for _, broken in unit.broken if broken.manifest is not None],
-            platform=platform and unit.tenant is None,
-        )
-        found += resolution.diagnostics
-        work.append((unit, resolution))
-    return Survey(tuple(work), tuple(found), len(chosen), count)
-
-
 def tenant_piece(piece: TenantPiece) -> Report:
     """Everything wrong with one tenant."""
-    seen = _resolved(piece.sources, {}, piece.read, map, 1, False)
+    seen = survey.resolved(piece.sources, {}, piece.read, map, 1, False)
     return Report(tuple(_whole(seen, piece.read)), seen.files, seen.manifests)
 
 
-def _whole(seen: Survey, read: Read) -> list[model.Diagnostic]:
+def _whole(seen: survey.Survey, read: Read) -> list[model.Diagnostic]:
     """All diagnostics of a survey, compiled here."""
     found = list(seen.diagnostics)
     told = {(one.path, one.line, one.column) for one in found}
@@ -271,66 +137,7 @@ def _whole(seen: Survey, read: Read) -> list[model.Diagnostic]:
     return found
 
 
-def _select(source: Source, every: Sequence[str], read: Read) -> Iterator[str]:
-    """Those of `every`, which is in order, that are manifests of a source."""
-    prefix = f"{source.root}/" if source.root else ""
-    rules = source.selection.rules(read(prefix + paths.IGNORE_FILE) or b"")
-    for path in itertools.islice(every, bisect.bisect_left(every, prefix), None):
-        if not path.startswith(prefix):
-            break
-        if rules.selects(path[len(prefix) :]):
-            yield path
-
-
-def _tenants(loaded: Loaded) -> Iterator[Source]:
-    """Sources of the tenants that the platform's source names and that stand in this repository."""
-    for _, file in loaded.values():
-        for manifest in file.manifests:
-            if manifest.ref.kind == "Tenant":
-                for source in manifest.spec["sources"]:
-                    root = "/".join(part for part in source.get("path", ".").split("/") if part not in ("", "."))
-                    if "git" not in source and ".." not in root.split("/"):
-                        selection = paths.Selection.of(source.get("include"), source.get("exclude", ()))
-                        yield Source(root, manifest.ref.name, selection)
-
-
-def _load(read: Read, wanted: Sequence[str], run: Run, pieces: int) -> dict[str, tuple[bytes, load.File]]:
-    out: dict[str, tuple[bytes, load.File]] = {}
-    if pieces == 1:
-        return {path: (b"", load.load(read(path) or b"")) for path in wanted}
-    todo = list(dict.fromkeys(wanted))
-    for answer in run(load_piece, [LoadPiece(read, tuple(part)) for part in _parts(todo, pieces)]):
-        for path, packed in answer:
-            out[path] = (packed, load.File.unpack(packed))
-    return out
-
-
-def load_piece(piece: LoadPiece) -> list[tuple[str, bytes]]:
-    """Load files; each as `load.File.pack` gives it."""
-    return [(path, load.load(piece.read(path) or b"").pack()) for path in piece.paths]
-
-
-def _units(
-    chosen: Iterable[tuple[Source, str]],
-    loaded: Loaded,
-    found: list[model.Diagnostic],
-) -> Iterable[Unit]:
-    """The tenants with their manifests; diagnostics of loading go to `found`."""
-    units: dict[str | None, Unit] = {}
-    for source, path in chosen:
-        unit = units.setdefault(source.tenant, Unit(source.tenant))
-        at = (source.root, path)
-        if at in unit.packed:
-            continue
-        unit.packed[at], file = loaded[path]
-        placed = file.at(path)
-        found += placed.diagnostics
-        unit.manifests += [(at, manifest) for manifest in placed.manifests]
-        unit.broken += [(at, broken) for broken in placed.broken]
-    return units.values()
-
-
-def _cut(read: Read, work: Sequence[tuple[Unit, resolve.Resolution]], pieces: int) -> list[CompilePiece]:
+def _cut(read: Read, work: Sequence[tuple[survey.Unit, resolve.Resolution]], pieces: int) -> list[CompilePiece]:
     """Pieces of about equal size. A dependency that several pieces need is compiled in each, and told of in one."""
     total = sum(len(resolution.order) for _, resolution in work)
     size = max(1, -(-total // pieces))
@@ -341,7 +148,7 @@ def _cut(read: Read, work: Sequence[tuple[Unit, resolve.Resolution]], pieces: in
         rank = {manifest.ref: index for index, manifest in enumerate(resolution.order)}
         extra = _extra(unit, resolution)
         mine = sorted(resolution.order, key=lambda manifest: (manifest.path, manifest.document))
-        parts = list(_chunks(mine, size)) or [[]]
+        parts = list(survey.chunks(mine, size)) or [[]]
         for index, part in enumerate(parts):
             wanted = {manifest.ref for manifest in part}
             more = extra if index == 0 else []
@@ -358,7 +165,7 @@ def _cut(read: Read, work: Sequence[tuple[Unit, resolve.Resolution]], pieces: in
     return out
 
 
-def _extra(unit: Unit, resolution: resolve.Resolution) -> list[tuple[tuple[str, str], model.Manifest]]:
+def _extra(unit: survey.Unit, resolution: resolve.Resolution) -> list[tuple[tuple[str, str], model.Manifest]]:
     """Manifests that are wrong or blocked already, where there is enough of them to look for more."""
     out = [(at, broken.manifest) for at, broken in unit.broken if broken.manifest is not None]
     stopped = {*resolution.wrong, *resolution.blocked}
@@ -426,12 +233,3 @@ def further(
     complete = all(reference.to in deps for reference in manifest.references) and set(manifest.files) <= set(texts)
     said = [diagnostic for diagnostic in compiling.compile(manifest, deps, texts).diagnostics if diagnostic.is_error]
     return said if complete else [diagnostic for diagnostic in said if diagnostic.code in _INDEPENDENT]
-
-
-def _parts(items: Sequence[str], pieces: int) -> Iterator[Sequence[str]]:
-    yield from _chunks(items, max(1, -(-len(items) // pieces)))
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for begin in range(0, len(items), size):
-        yield items[begin : begin + size]
