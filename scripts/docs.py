@@ -1,7 +1,8 @@
 """Writes the generated pages of `docs/`: ``python -m scripts.docs`` (`make docs`).
 
-    docs/manifests.md   every kind and key, out of the specs; steps, expressions and errors, out of the compiler
-    docs/codes.md       every code, out of the registry
+    docs/manifests.md     every kind and key, out of the specs; steps, expressions and errors, out of the compiler
+    docs/codes.md         every code, out of the registry
+    docs/architecture.md  only the layers, out of the import contracts in pyproject.toml
 
 What the code knows is taken from the code; the sentences around it stand in `scripts.prose`. A test fails when a page
 is not what this gives.
@@ -9,11 +10,11 @@ is not what this gives.
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
-
-from scripts import prose, shapes
 
 import agentos_engine
 from agentos_controller.api import codes
@@ -24,6 +25,7 @@ from agentos_engine.kinds.workflow import actions, steprules
 from agentos_engine.kinds.workflow.spec import ACTIONS
 from agentos_engine.lowering import scopes
 from agentos_engine.runtime import errors
+from scripts import prose, shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = Path(agentos_engine.__file__).parent / "kinds"
@@ -31,7 +33,35 @@ KINDS = Path(agentos_engine.__file__).parent / "kinds"
 
 def pages() -> dict[Path, str]:
     """Every generated page by its path."""
-    return {ROOT / "docs" / "manifests.md": manifests(), ROOT / "docs" / "codes.md": codes.page()}
+    folder = ROOT / "docs"
+    return {
+        folder / "manifests.md": manifests(),
+        folder / "codes.md": codes.page(),
+        folder / "architecture.md": layered((folder / "architecture.md").read_text()),
+    }
+
+
+def layered(page: str) -> str:
+    """The page with the layers of each import contract that it names between ``<!-- layers: ID -->`` and ``end``."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contracts = {contract["id"]: contract for contract in tools["importlinter"]["contracts"]}
+
+    def fill(match: re.Match[str]) -> str:
+        contract = contracts[match[1]]
+        lines = [_present(layer, contract["containers"][0]) for layer in contract["layers"]]
+        layers = "\n".join(line for line in lines if line)
+        return f"<!-- layers: {match[1]} -->\n```\n{layers}\n```\n<!-- end -->"
+
+    return re.sub(r"<!-- layers: ([a-z-]+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
+
+
+def _present(layer: str, package: str) -> str:
+    """A layer without the names in brackets that are not there yet."""
+    folder = next(ROOT.glob(f"*/{package}"))
+    names = [name.strip() for name in layer.split("|")]
+    there = [name for name in names if name[0] != "(" or any(folder.glob(f"{name[1:-1]}/*.py"))]
+    there += [name for name in names if name[0] == "(" and (folder / f"{name[1:-1]}.py").exists()]
+    return " | ".join(name.strip("()") for name in there)
 
 
 def example(kind_name: str) -> str:
@@ -100,7 +130,7 @@ def _kind(name: str) -> Iterator[str]:
     spec = shapes.spec_of(name)
     yield f"## {name}"
     yield ""
-    yield f"{shapes.definitions()[spec]['description']} {prose.KINDS[name]}".rstrip()
+    yield f"{shapes.definitions()[spec]['description']} {prose.KINDS.get(name, '')}".rstrip()
     yield ""
     yield f"```yaml\n{example(name)}```"
     yield ""

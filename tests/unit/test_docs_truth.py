@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -109,3 +111,13 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
         if parameter.name in known:
             assert f"`AGENTOS_{parameter.name.upper()}`" in table, parameter.name
             assert f"`{parameter.opts[0]}`" in table, parameter.name
+
+
+def test_the_table_of_dependencies_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[<>=;~! ]", line)[0] for line in project["dependencies"]}
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| ([a-z0-9*, -]+) \|", page[page.index("## Dependencies") :], re.MULTILINE)
+    named = {name for row in rows for name in row.split(", ")} - {"package"}
+    assert {name for name in declared if not any(fnmatch.fnmatch(name, pattern) for pattern in named)} == set()
+    assert {pattern for pattern in named if not fnmatch.filter(declared, pattern)} == set()
