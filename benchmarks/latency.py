@@ -16,11 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tests.support import postgres
-
 from agentos_controller import sqlite_library
 from benchmarks import report, tree
 from benchmarks.server import Server
+from tests.support import postgres
 
 WORKFLOW = """\
 apiVersion: agentos/v1

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from tests.support import postgres
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids as id_sources
+from tests.support import postgres
 
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=1_000, deadline=None)

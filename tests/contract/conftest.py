@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.apiworld import Tenant, World
 
 from agentos_controller import clock, database
+from tests.support.apiworld import Tenant, World
 
 
 @pytest.fixture

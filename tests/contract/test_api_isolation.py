@@ -11,10 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from tests.support.apiworld import Tenant, World
 
 from agentos_controller import clock
 from agentos_controller.api import app, deps, parts
+from tests.support.apiworld import Tenant, World
 
 OPERATION = tuple[str, APIRoute]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
-from tests.support.apiworld import Tenant, World, problem
 
 from agentos_controller import ids, secrets, tables
+from tests.support.apiworld import Tenant, World, problem
 
 
 async def test_every_error_is_a_problem(acme: Tenant, client: httpx.AsyncClient) -> None:

@@ -9,11 +9,11 @@ import jsonschema_rs
 import pytest
 import sqlalchemy as sa
 from fastapi.routing import APIRoute
-from tests.support import apiworld
-from tests.support.apiworld import Tenant, World, pages, problem
 
 from agentos_controller import ids, tables
 from agentos_controller.views import paging
+from tests.support import apiworld
+from tests.support.apiworld import Tenant, World, pages, problem
 
 
 async def test_every_answer_has_the_form_the_openapi_document_says(

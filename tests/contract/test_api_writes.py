@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from tests.support import apiworld
-from tests.support.apiworld import Tenant, World, problem
 
 from agentos_controller import clock, ids, tables
+from tests.support import apiworld
+from tests.support.apiworld import Tenant, World, problem
 
 
 async def test_an_etag_spares_the_body_until_something_changes(

@@ -14,11 +14,11 @@ from alembic import autogenerate, script
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import exc
-from tests.support import postgres
 
 from agentos_controller import bulk, ids, migrations, settings, tables
 from agentos_controller import database as databases
 from agentos_controller.database import Database, DatabaseInUse, SchemaNewer
+from tests.support import postgres
 
 TENANT = "0199a1b2-0000-7000-8000-000000000001"
 

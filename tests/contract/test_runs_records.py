@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.support import serving
 
 from agentos_controller import audit, clock, database, ids, tables
 from agentos_controller.runs import approvals, events, queue, records, recovery, segments
 from agentos_engine import errors
+from tests.support import serving
 
 NUMBERS = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 BODY = serving.workflow("adder", [{"id": "only", "type": "set", "set": {}}], takes=NUMBERS)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from tests.support import serving
 
 from agentos_controller import clock, database, tables
 from agentos_controller.runs import records
 from agentos_controller.scheduling import loop
+from tests.support import serving
 
 BODY = serving.workflow("report", [{"id": "only", "type": "set", "set": {}}])
 MINUTE = 60 * clock.SECOND

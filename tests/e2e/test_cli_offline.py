@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support import manifests, repos
-from tests.support.controller import AGENTOS, agentos, environment
 
 from agentos_controller import cli
+from tests.support import manifests, repos
+from tests.support.controller import AGENTOS, agentos, environment
 
 VERBS = (
     "init", "validate", "plan", "schema", "serve", "get", "describe", "run", "runs", "logs", "approve", "reconcile",

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.support import controller, http_server, repos
 from tests.support.manifests import HEAD
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import psutil
+
 from tests.support import controller, hostile, manifests, repos
 
 NEIGHBOURS = ("tame", "tidy")

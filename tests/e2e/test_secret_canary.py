@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 import pytest
+
 from tests.support import controller, http_server, leaks, repos
 from tests.support.manifests import HEAD
 

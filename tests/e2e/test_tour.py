@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.support.controller import environment
 
 ROOT = Path(__file__).resolve().parents[2]

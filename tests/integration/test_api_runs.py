@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support import serving
-from tests.support.apiworld import World
 
 from agentos_controller import clock, database, egress, secrets
 from agentos_controller.runs import executor, services
+from tests.support import serving
+from tests.support.apiworld import World
 
 BODIES = {
     "Workflow/flow": serving.workflow("flow", [{"id": "a", "type": "set", "set": {}}]),

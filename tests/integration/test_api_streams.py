@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from tests.support.apiworld import World
 
 from agentos_controller import clock, database, tables
 from agentos_controller.api import sse
+from tests.support.apiworld import World
 
 
 @pytest.fixture

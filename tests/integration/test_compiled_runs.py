@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support import tree, world
-
 from agentos_engine.runtime import graphs
+from tests.support import tree, world
 
 MODEL = tree.manifest(
     "Model",

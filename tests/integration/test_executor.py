@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from langgraph.checkpoint.base import empty_checkpoint
-from tests.support import running, serving
 
 from agentos_controller import clock, database, redaction, tables
 from agentos_controller.runs import approvals, events, executor, records, savers
+from tests.support import running, serving
 
 MODEL = {
     "name": "fast",

@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from tests.support import running, serving
-
 from agentos_controller import clock, database, tables
 from agentos_controller.runs import approvals, events, records
+from tests.support import running, serving
 
 ROOT = Path(__file__).parents[2]
 

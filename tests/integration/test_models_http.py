@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import model_server, world
 
 from agentos_engine.runtime import errors, graphs
 from agentos_engine.runtime.cassette import Cassette
+from tests.support import model_server, world
 
 KEY = "sk-canary/0123456789+abcdef"
 PROVIDERS = ["openai", "anthropic"]

@@ -9,11 +9,11 @@ import orjson
 import pytest
 import sqlalchemy as sa
 import zstandard
-from tests.support import manifests, repos, worlds
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids, tables
+from tests.support import manifests, repos, worlds
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.support import manifests, repos, worlds
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import tables
 from agentos_controller.reconcile import queue
 from agentos_engine import errors
+from tests.support import manifests, repos, worlds
 
 
 @contextlib.asynccontextmanager

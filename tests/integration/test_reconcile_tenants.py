@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.support import manifests, repos, worlds
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import tables
+from tests.support import manifests, repos, worlds
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support import manifests, repos
 
 from agentos_controller.reconcile import values, workers
 from agentos_controller.source import git, snapshot
 from agentos_engine.model import ResourceRef
+from tests.support import manifests, repos
 
 
 @dataclass(frozen=True)

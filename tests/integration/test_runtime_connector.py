@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.support import http_server, world
 
 from agentos_engine.runtime import connector, errors, frame, scrub
 from agentos_engine.runtime.cassette import Cassette
+from tests.support import http_server, world
 
 SECRET = "canary+0123/456789=="
 BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import world as worlds
 
 from agentos_engine.runtime import errors, graphs, lg
+from tests.support import world as worlds
 
 # The first import above makes LangGraph's decoder strict.
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # isort: skip

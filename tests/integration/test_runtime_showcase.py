@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import world as worlds
 
 from agentos_engine import compile as compiler
 from agentos_engine import kind, load, model, resolve
 from agentos_engine.runtime import cassette, errors, graphs, lg
+from tests.support import world as worlds
 
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # isort: skip
 

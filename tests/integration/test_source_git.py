@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pygit2
 import pytest
-from tests.support import repos
 
 from agentos_controller.source import address, fetch, folder, git, snapshot
 from agentos_engine import errors
+from tests.support import repos
 
 
 def everywhere(path: str) -> bool:

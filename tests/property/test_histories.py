@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 from hypothesis import given, settings
-from tests.support import histories, repos, worlds
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
+from tests.support import histories, repos, worlds
 
 BOUNDED = settings(max_examples=15, deadline=None)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import tree
 
 from agentos_engine import errors, kinds
+from tests.support import tree
 
 TEXTS = [path.read_text() for path in sorted(Path(kinds.__path__[0]).glob("*/testdata/golden-*.yaml"))]
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*|\$\{|[0-9.]+")

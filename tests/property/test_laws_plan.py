@@ -6,9 +6,9 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import histories
 
 from agentos_engine import plan
+from tests.support import histories
 
 HISTORIES = histories.histories()
 BOUNDED = settings(max_examples=40, deadline=None)

@@ -6,9 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.support import running
-
 from agentos_controller import clock, database
+from tests.support import running
 
 
 async def main(url: str, keys: Path) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from tests.support.tree import manifest
 
 from agentos_engine import compile as compiler
 from agentos_engine import conditions, kind, load, model, plan, resolve
 from agentos_engine.model import ResourceRef
+from tests.support.tree import manifest
 
 Files = Mapping[str, str]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from tests.support import repos
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids, tables
 from agentos_controller.reconcile import loop
+from tests.support import repos
 
 MINE = ("tenant_id", "source_id", "id", "definitions")
 """Columns that differ between two databases with the same history."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.support import tree
 
 from agentos_engine import kind, kinds
+from tests.support import tree
 
 ROOT = Path(kinds.__path__[0])
 CASES = sorted(ROOT.glob("*/testdata/golden-*.yaml"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.tree import compile_text, compile_tree, manifest
 
 from agentos_engine import artifacts
+from tests.support.tree import compile_text, compile_tree, manifest
 
 MODEL = manifest(
     "Model",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import world as worlds
 
 from agentos_engine.runtime import errors, graphs
+from tests.support import world as worlds
 
 ANY = {"type": "object"}
 

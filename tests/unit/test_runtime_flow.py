@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from tests.support import world as worlds
 
 from agentos_engine.runtime import cassette, errors, graphs
+from tests.support import world as worlds
 
 ECHO = worlds.scripted(
     {"when": "input.startsWith('wait')", "text": "late", "delayMs": 60_000},
