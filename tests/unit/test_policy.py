@@ -21,7 +21,9 @@ AGENT: dict[str, Any] = {
             "name": "fast",
             "provider": "openai",
             "model": "gpt",
-            "fallbacks": [{"name": "slow", "provider": "scripted", "model": None, "baseUrl": "https://b.example:8443/v1"}],
+            "fallbacks": [
+                {"name": "slow", "provider": "scripted", "model": None, "baseUrl": "https://b.example:8443/v1"}
+            ],
             "hosts": ["a.example"],
         }
     },
