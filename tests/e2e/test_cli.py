@@ -1,0 +1,218 @@
+"""Every verb once against a real controller: data on standard output, the rest on standard error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import manifests, repos
+from tests.support.controller import Controller, agentos, serving
+from tests.support.manifests import HEAD
+
+ASKING = f"""{HEAD}kind: Workflow
+metadata: {{name: asking, labels: {{team: growth}}}}
+spec:
+  input: {{type: object, required: [n], properties: {{n: {{type: integer}}}}}}
+  steps:
+    consent: {{approve: {{by: role/lead, show: "${{input.n}}", edit: {{type: integer}}}}}}
+  output: {{n: "${{steps.consent.output.value}}"}}
+"""
+SCHEDULE = f"""{HEAD}kind: Schedule
+metadata: {{name: yearly}}
+spec: {{cron: "0 0 1 1 *", timezone: UTC, run: {{workflow: hello, with: {{who: Bo}}}}}}
+"""
+LONELY = manifests.agent("lonely", model="nobody")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> repos.Repo:
+    made = repos.Repo(tmp_path_factory.mktemp("cli") / "repo")
+    role = f"{HEAD}kind: Role\nmetadata: {{name: lead}}\nspec: {{description: Decides.}}\n"
+    more = {"workflows/asking.yaml": ASKING, "agents/role.yaml": role, "workflows/yearly.yaml": SCHEDULE}
+    made.commit({**manifests.small(), **more, "agents/lonely.yaml": LONELY})
+    made.checkout()
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(repo: repos.Repo) -> Iterator[Controller]:
+    with serving(repo.folder, repo.folder.parent / "state") as controller:
+        assert controller.agentos("reconcile").stdout == "reconciled\n"
+        yield controller
+
+
+def good(served: Controller, *arguments: str, **more: Any) -> str:
+    """Standard output of a command that has to succeed."""
+    done = served.agentos(*arguments, **more)
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    assert "\x1b" not in done.stdout + done.stderr, "colour where nobody reads it"
+    return done.stdout
+
+
+def bad(served: Controller, *arguments: str, **more: Any) -> str:
+    """Standard error of a command that has to fail."""
+    done = served.agentos(*arguments, **more)
+    assert done.returncode == 1, f"{arguments}: {done.stdout}{done.stderr}"
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_looking(served: Controller, repo: repos.Repo) -> None:
+    table = good(served, "get", "all").splitlines()
+    assert table[0].split() == ["NAME", "READY", "REASON", "DIGEST", "REVISION", "AGE"]
+    names = [line.split()[0] for line in table[1:]]
+    assert names == good(served, "get", "all", "-o", "name").split()
+    assert names == sorted(names)
+    assert {"agent/greeter", "workflow/hello", "role/lead", "schedule/yearly"} < set(names)
+    (wide,) = good(served, "get", "agents", "greeter", "-o", "wide").splitlines()[1:]
+    assert "agents/greeter.yaml:1" in wide
+    listed = json.loads(good(served, "get", "workflows", "-l", "team=growth", "-o", "json"))["items"]
+    assert [one["name"] for one in listed] == ["asking"]
+    assert yaml.safe_load(good(served, "get", "workflows", "-l", "team=growth", "-o", "yaml"))["items"] == listed
+    one = json.loads(good(served, "get", "workflow/hello", "-o", "json"))
+    assert (one["kind"], one["ready"], one["revision"]) == ("Workflow", True, repo.head)
+    broken = good(served, "get", "all", "--condition", "Ready=False")
+    assert re.search(r"agent/lonely +False +UnknownReference", broken)
+    for what, said in {
+        "tenants": r"default +False",
+        "sources": rf"True|False.*{repo.head[:12]}",
+        "diagnostics": r"agents/lonely\.yaml:6:10 +UnknownReference",
+        "events": r"agents/lonely\.yaml",
+        "schedules": r"yearly +0 0 1 1 \*",
+    }.items():
+        assert re.search(said, good(served, "get", what)), what
+    told = good(served, "describe", "agent/lonely")
+    for said in ("Conditions", "Resolved", "UnknownReference", "agents/lonely.yaml:6:10", "Events"):
+        assert said in told
+    described = json.loads(good(served, "describe", "agent", "greeter", "-o", "json"))
+    assert {one["name"] for one in described["dependents"]} == {"hello", "yearly"}
+
+
+def test_running(served: Controller) -> None:
+    done = served.agentos("run", "workflow/hello", "who=Bo")
+    assert json.loads(done.stdout) == {"text": "Hi hello"}
+    run = re.match(r"run/(\S+) succeeded \(done\), generation 1\n", done.stderr)
+    assert run is not None, done.stderr
+    followed = served.agentos("run", "workflow/hello", "-i", '{"who": "Bo"}', "--follow")
+    assert json.loads(followed.stdout) == {"text": "Hi hello"}
+    assert "run.succeeded" in followed.stderr
+    piped = good(served, "run", "workflow/hello", "--input", "-", "-o", "yaml", given='{"who": "Bo"}')
+    assert yaml.safe_load(piped)["state"] == "succeeded"
+    queued = good(served, "run", "workflow/hello", "who=Bo", "--no-wait").strip()
+    assert "run.succeeded" in good(served, "logs", "--follow", queued)
+    shown = good(served, "runs", "show", queued)
+    assert "State:       succeeded" in shown
+    assert "greet" in shown
+    listed = good(served, "runs", "--of", "workflow/hello", "--state", "succeeded", "-o", "name").split()
+    assert len(listed) == 4
+    assert run[1] in listed
+    assert json.loads(good(served, "logs", run[1], "-o", "json").splitlines()[-1])["type"] == "run.succeeded"
+    assert "who" in bad(served, "run", "workflow/hello")
+    assert "UnknownReference" in (said := bad(served, "run", "agent/lonely", "who=Bo")) or "lonely" in said
+    assert "is not key=value" in bad(served, "run", "workflow/hello", "who")
+    assert "is not JSON" in bad(served, "run", "workflow/hello", "-i", "{")
+    assert "NotFound" in bad(served, "runs", "show", "01999999-9999-7999-8999-999999999999")
+
+
+def test_deciding(served: Controller) -> None:
+    assert good(served, "approve") == ""
+    waits = good(served, "run", "workflow/asking", "n:=3").strip()
+    (line,) = good(served, "approve").splitlines()[1:]
+    assert waits.removeprefix("run/") in line
+    assert "role/lead" in line
+    stranger = good(served, "keys", "create", "stranger", "--permission", "run").strip()
+    assert "lead" in bad(served, "approve", waits, AGENTOS_API_KEY=stranger)
+    ada = good(served, "keys", "create", "ada", "-p", "run", "--role", "lead").strip()
+    assert "is not JSON" in bad(served, "approve", waits, "--value", "{", AGENTOS_API_KEY=ada)
+    decided = good(served, "approve", waits, "--value", "4", "--comment", "less", AGENTOS_API_KEY=ada)
+    assert re.fullmatch(r"approval/\S+ approved\n", decided)
+    good(served, "logs", "-f", waits)
+    assert json.loads(good(served, "runs", "show", waits, "-o", "json"))["output"] == {"n": 4}
+    rejected = good(served, "run", "workflow/asking", "n:=3").strip()
+    assert "rejected" in good(served, "approve", rejected, "--reject", AGENTOS_API_KEY=ada)
+    good(served, "logs", "-f", rejected)
+    assert json.loads(good(served, "runs", "show", rejected, "-o", "json"))["error"]["class"] == "Rejected"
+    cancelled = good(served, "run", "workflow/asking", "n:=3").strip()
+    assert good(served, "runs", "cancel", cancelled) == f"{cancelled} cancelled\n"
+    assert "Conflict" in bad(served, "runs", "cancel", cancelled)
+
+
+def test_keys_and_secrets(served: Controller) -> None:
+    made = json.loads(good(served, "keys", "create", "ci", "--expires", "30d", "-o", "json"))
+    assert (made["name"], made["permissions"]) == ("ci", ["read"])
+    reader = {"AGENTOS_API_KEY": made["key"]}
+    assert good(served, "get", "agent/greeter", **reader)
+    assert "Forbidden" in bad(served, "reconcile", **reader)
+    listing = good(served, "keys", "list")
+    assert made["id"] in listing
+    assert made["key"] not in listing
+    assert good(served, "keys", "revoke", made["id"]) == f"key/{made['id']} revoked\n"
+    assert "AGENTOS_API_KEY" in bad(served, "get", "all", **reader)
+    assert "nonsense" in bad(served, "keys", "create", "x", "--expires", "nonsense")
+    assert good(served, "secret", "set", "token", given="s3cret-value\n") == "secret/token set\n"
+    assert good(served, "secret", "list", "-o", "name") == "token\n"
+    assert "s3cret" not in good(served, "secret", "list", "-o", "json")
+    assert "the value is empty" in bad(served, "secret", "set", "token", given="")
+    assert good(served, "secret", "rm", "token") == "secret/token removed\n"
+    assert "NotFound" in bad(served, "secret", "rm", "token")
+
+
+def test_what_is_not_there(served: Controller, tmp_path: Path) -> None:
+    assert "there is no tenant nobody (NotFound)" in bad(served, "get", "all", "--tenant", "nobody")
+    assert "NotFound" in bad(served, "describe", "agent/nobody")
+    assert "AGENTOS_API_KEY" in bad(served, "get", "all", AGENTOS_API_KEY="wrong")
+    nowhere = agentos("get", "all", AGENTOS_SERVER=served.url, AGENTOS_STATE_DIR=str(tmp_path))
+    assert nowhere.returncode == 1
+    assert "AGENTOS_API_KEY" in nowhere.stderr
+
+
+def test_a_second_controller_on_the_same_file_is_refused(served: Controller) -> None:
+    second = agentos(*served.command()[1:], AGENTOS_BOOTSTRAP_KEY=served.key or "")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr.startswith("error: ")
+    assert "agentos.db" in second.stderr
+    assert "Traceback" not in second.stderr
+    taken = agentos(*served.command(served.url.removeprefix("http://"))[1:], AGENTOS_STATE_DIR="/nowhere")
+    assert taken.returncode == 1
+    assert "--listen" in taken.stderr
+
+
+def test_moving_between_generations(served: Controller, repo: repos.Repo) -> None:
+    files = {path: content.decode() for path, content in repo.files.items()}
+    path = "agents/greeter.yaml"
+    (repo.folder / path).write_text(files[path].replace("Be kind.", "Be kinder."))
+    live = served.agentos("plan", str(repo.folder), "--live", "--detailed-exitcode", "-o", "name")
+    assert (live.returncode, live.stderr) == (2, "")
+    assert live.stdout.split() == ["agent/greeter", "schedule/yearly", "workflow/hello"]
+    (repo.folder / path).write_text(manifests.agent("greeter", model="fats"))
+    wrong = served.agentos("plan", str(repo.folder), "--live", "--detailed-exitcode")
+    assert wrong.returncode == 1
+    assert "agents/greeter.yaml:6:10: error UnknownReference" in wrong.stdout
+    repo.commit({path: files[path].replace("Be kind.", "Be kinder."), "agents/lonely.yaml": None})
+    (repo.folder / "agents" / "lonely.yaml").unlink()
+    planned = served.agentos("plan", str(repo.folder), "--revision", repo.head, "--detailed-exitcode")
+    assert (planned.returncode, planned.stderr) == (2, ""), planned.stdout
+    assert "~ agent/greeter" in planned.stdout
+    good(served, "reconcile", "--tenant", "default")
+    none = served.agentos("plan", str(repo.folder), "--revision", repo.head, "--detailed-exitcode")
+    assert (none.returncode, none.stdout) == (0, "No changes.\n")
+    rows = [line.split()[:2] for line in good(served, "history").splitlines()[1:]]
+    assert rows == [["2", "applied"], ["1", "superseded"]]
+    assert "generation 1 again" in good(served, "rollback", "1", "--reason", "It was better")
+    (tenant,) = json.loads(good(served, "get", "tenants", "-o", "json"))["items"]
+    assert tenant["hold"]["reason"] == "It was better"
+    good(served, "reconcile")
+    assert json.loads(good(served, "history", "-o", "json"))["items"][0]["generation"] == 3
+    assert "Conflict" in bad(served, "rollback", "3")
+    assert "NotFound" in bad(served, "rollback", "99")
+    assert "follows its sources again" in good(served, "release")
+    (tenant,) = json.loads(good(served, "get", "tenants", "-o", "json"))["items"]
+    assert (tenant["hold"], tenant["activeGeneration"]) == (None, 4)
+    assert "Conflict" in bad(served, "release")
