@@ -160,7 +160,6 @@ register(
     "Report the error in the message; a new commit tries again.",
 )
 register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
-register("r", "Suspended", "Reconciling is suspended", "Resume it.")
 register(
     "r",
     "SourceUnavailable",
@@ -168,7 +167,6 @@ register(
     "Check network, address and credentials; fetching goes on.",
 )
 register("r", "SourceInvalid", "The repository or its ref cannot be used", "Correct the source's url or ref.")
-register("r", "Fetching", "The source is being read for the first time", "Wait.")
 register("r", "Reconciling", "Work is under way", "Wait.")
 register("r", "ResourcesNotReady", "Some resources are not Ready", "See the resources.")
 for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied", "Healthy"):
@@ -183,7 +181,6 @@ register(
 register("p", "InvalidRequest", "The request is not valid", "See `errors`.", 422)
 register("p", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
 register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)
-register("p", "PreconditionRequired", "If-Match is required here", "Send the ETag you read.", 428)
 register("p", "IdempotencyMismatch", "The Idempotency-Key was used for another request", "Use a new key.", 422)
 register("p", "RequestTooLarge", "The request body is too large", "Send less.", 413)
 register("p", "NotReadyYet", "The server is still starting", "Try again in a moment.", 503)

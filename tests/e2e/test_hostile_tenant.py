@@ -42,6 +42,7 @@ def test_one_hostile_tenant(tmp_path: Path) -> None:
     with controller.serving(repo.folder, tmp_path / "state") as served, served.client() as client:
         controller.reconciled(client)
         _told(client)
+        _explained(client)
         assert all(_all_ready(client, name) for name in NEIGHBOURS)
         assert served.process is not None
         assert psutil.Process(served.process.pid).memory_info().rss < MEMORY_BYTES
@@ -62,6 +63,27 @@ def test_one_hostile_tenant(tmp_path: Path) -> None:
         assert _all_ready(client, "hostile")
         assert client.get("/readyz").status_code == 200
     assert "Traceback" not in served.words
+
+
+def _explained(client: httpx.Client) -> None:
+    """Conditions say how far everything came, and why no further."""
+    whole = {one["type"]: one for one in client.get("/v1/tenants/hostile").json()["conditions"]}
+    assert (whole["Ready"]["status"], whole["Ready"]["reason"]) == ("False", "ResourcesNotReady")
+    broken = client.get("/v1/tenants/hostile/resources/Agent/outside").json()
+    assert [(one["type"], one["status"], one["reason"]) for one in broken["conditions"]][:8] == [
+        ("Loaded", "True", "Loaded"),
+        ("Valid", "True", "Valid"),
+        ("Resolved", "False", "FileOutsideSource"),
+        ("Compiled", "Unknown", "NotReached"),
+        ("Admitted", "Unknown", "NotReached"),
+        ("Applied", "Unknown", "NotReached"),
+        ("Healthy", "Unknown", "NotReached"),
+        ("Ready", "False", "FileOutsideSource"),
+    ]
+    (ready,) = client.get("/v1/tenants/tame/resources", params={"kind": "Model"}).json()["items"]
+    stages = ["Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied", "Healthy", "Ready"]
+    assert [(one["type"], one["reason"]) for one in ready["conditions"]][:8] == [(one, one) for one in stages]
+    assert all(one["observedRevision"] == ready["revision"] for one in ready["conditions"])
 
 
 def _greeting(words: str) -> dict[str, str]:
