@@ -38,7 +38,7 @@ class Server:
         """Seconds from the start of the process to its ready line."""
         self.address = line.removeprefix(READY).strip()
         key = state / "admin.key"
-        while not key.exists():
+        while not (key.exists() and key.read_text()):
             time.sleep(0.005)
         self.client = httpx.Client(
             base_url=self.address, headers={"authorization": f"Bearer {key.read_text().strip()}"}, timeout=120

@@ -50,8 +50,25 @@ async def append(
     names the thing (``Kind/name``, ``Run/<id>``). `detail` is JSON; known secrets are taken out. `at` is epoch
     microseconds, by default now. Take no further locks after it: the head is locked until the transaction ends.
     """
+    row = (tenant_id, actor, action, object, revision, outcome, detail)
+    return await conn.run_sync(lambda sync: record(sync, *row, at=at))
+
+
+def record(
+    conn: sa.Connection,
+    tenant_id: str | None,
+    actor: str,
+    action: str,
+    object: str,  # noqa: A002
+    revision: str | None,
+    outcome: str,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    at: int | None = None,
+) -> int:
+    """`append` for a transaction that is one function."""
     tenant = tenant_id or ids.NIL
-    claimed = await conn.execute(_claim(conn.dialect.name), {"tenant_id": tenant, "seq": 1, "hash": _ORIGIN})
+    claimed = conn.execute(_claim(conn.dialect.name), {"tenant_id": tenant, "seq": 1, "hash": _ORIGIN})
     seq, previous = claimed.one()
     row = {
         "tenant_id": tenant,
@@ -65,8 +82,8 @@ async def append(
         "detail": _plain(redaction.redactor.clean(dict(detail or {}))),
     }
     digest = _hash(previous, row)
-    await conn.execute(_APPEND, row | {"prev_hash": previous, "hash": digest})
-    await conn.execute(_MOVE, {"p_tenant_id": tenant, "p_hash": digest})
+    conn.execute(_APPEND, row | {"prev_hash": previous, "hash": digest})
+    conn.execute(_MOVE, {"p_tenant_id": tenant, "p_hash": digest})
     return int(seq)
 
 

@@ -28,7 +28,7 @@ async def upsert_many(
     Without `update` an existing row stays as it is. `keys` must be a primary key or a unique constraint of `table`.
     """
     if rows:
-        statement = _upsert(conn.dialect.name, table, tuple(keys), tuple(update))
+        statement = upsert(conn.dialect.name, table, tuple(keys), tuple(update))
         await conn.execute(statement, [dict(row) for row in rows])
         await _learn(conn, table, len(rows))
 
@@ -47,7 +47,7 @@ async def delete_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row
         await conn.execute(_delete(table, tuple(keys)), [{f"p_{name}": row[name] for name in keys} for row in rows])
 
 
-def insert(conn: AsyncConnection, table: sa.Table) -> Any:
+def insert(conn: AsyncConnection | sa.Connection, table: sa.Table) -> Any:
     """An INSERT that knows `on_conflict_do_update` and `on_conflict_do_nothing`, in the words of the database."""
     return insert_in(conn.dialect.name, table)
 
@@ -80,7 +80,8 @@ async def _learn(conn: AsyncConnection, table: sa.Table, added: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def _upsert(dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...]) -> Any:
+def upsert(dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...]) -> Any:
+    """The statement of `upsert_many`, for a caller that executes it."""
     statement = insert_in(dialect, table)
     if not update:
         return statement.on_conflict_do_nothing(index_elements=list(keys))

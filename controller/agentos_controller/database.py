@@ -12,22 +12,24 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentos_controller import hub, migrations, settings, sqlite_cursor, sqlite_library
+from agentos_controller import hub, migrations, postgresql_cursor, settings, sqlite_cursor, sqlite_library
 from agentos_controller.tables import columns
 
 sqlite_library.install()  # before an engine below imports the driver
 
+T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]
 SCHEMA = "agentos"
 """Where our tables live on PostgreSQL."""
 
+_JSON: dict[str, Any] = {"json_serializer": columns.dump, "json_deserializer": columns.load}
 _PING_AFTER_S = 10.0
 _MIGRATION_LOCK = 0x6167656E746F73  # "agentos"
 
@@ -62,6 +64,7 @@ class Database:
         else:
             self._reader = _postgresql_engine(self.url, readers, writer=False)
             self._writer = _postgresql_engine(self.url, writers, writer=True)
+            self._pipelined = self._writer.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextlib.asynccontextmanager
     async def read(self, *, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -89,9 +92,32 @@ class Database:
         async with self._writer.begin() as conn:
             yield conn
 
-    def notify(self, channel: str) -> None:
-        """Wake who waits on `channel`. Call it after the commit; a lost wake-up costs a poll, never a state."""
-        self.hub.notify(channel)
+    async def transact(self, body: Callable[[sa.Connection], T]) -> T:
+        """`body` as a transaction, with the fewest crossings there can be. Keep it short.
+
+        Committed when `body` returns, rolled back when it raises. On SQLite `body` runs in another thread. On
+        PostgreSQL what returns no rows is sent with the next statement that does, so row counts are not known: ask by
+        RETURNING. A waiter that is cancelled does not know whether the transaction was committed.
+        """
+        done: T
+        if self.dialect == "postgresql":
+            async with self._pipelined.connect() as conn:
+                done = await postgresql_cursor.transact(conn, body)
+            return done
+        async with self._writer.connect() as conn:
+            adapted: Any = (await conn.get_raw_connection()).dbapi_connection
+            known = await conn.run_sync(lambda sync: sync.info)
+            if "engine" not in known:
+                known["engine"] = sqlite_cursor.engine(adapted, **_JSON)
+            done = await sqlite_cursor.transact(adapted, known["engine"], body)
+        return done
+
+    def notify(self, channel: str, told: Any = None) -> None:
+        """Wake who waits on `channel`, and tell them `told` where reading it would find nothing else.
+
+        Call it after the commit; a lost wake-up costs a poll, never a state.
+        """
+        self.hub.notify(channel, told)
 
     def subscribe(self, *channels: str) -> contextlib.AbstractContextManager[hub.Subscription]:
         """Listen to `channels` while the block lasts."""
@@ -208,15 +234,14 @@ def _engine(url: str | sa.URL, *, size: int, writer: bool, **options: Any) -> As
         pool_size=size,
         max_overflow=0,
         pool_timeout=60,
-        json_serializer=columns.dump,
-        json_deserializer=columns.load,
+        **_JSON,
         **options,
     )
 
 
 def _sqlite_engine(path: Path, size: int, durable: bool, *, writer: bool) -> AsyncEngine:
     url = sa.URL.create("sqlite+aiosqlite", database=str(path))
-    engine = _engine(url, size=size, writer=writer, poolclass=sa.pool.AsyncAdaptedQueuePool)
+    engine = _engine(url, size=size, writer=writer, poolclass=sa.pool.AsyncAdaptedQueuePool, pool_reset_on_return=None)
     pragmas = (
         "busy_timeout = 30000",
         "auto_vacuum = INCREMENTAL",  # only heeded in an empty file, so before the journal mode writes its header
@@ -237,12 +262,14 @@ def _sqlite_engine(path: Path, size: int, durable: bool, *, writer: bool) -> Asy
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    @sa.event.listens_for(engine.sync_engine, "reset")
+    def reset(connection: Any, _record: object, _state: object) -> None:
+        # Asking costs nothing, rolling back a crossing; mostly there is nothing left to roll back.
+        if sqlite_cursor.in_transaction(connection):
+            connection.rollback()
+
     if writer:
-
-        @sa.event.listens_for(engine.sync_engine, "begin")
-        def begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+        sa.event.listen(engine.sync_engine, "begin", sqlite_cursor.begin)
     return engine
 
 
@@ -254,6 +281,7 @@ def _postgresql_engine(url: str, size: int, *, writer: bool) -> AsyncEngine:
         options += " -c default_transaction_read_only=on"
     parsed = parsed.difference_update_query(["options"])
     engine = _engine(parsed, size=size, writer=writer, connect_args={"options": options.strip()})
+    sa.event.listen(engine.sync_engine, "do_connect", postgresql_cursor.connect)
     _ping_after_rest(engine)
     return engine
 

@@ -1,7 +1,8 @@
-"""Wake-ups inside one process: who waits on a channel is woken, nobody is told what happened.
+"""Wake-ups inside one process: who waits on a channel is woken.
 
-A wake-up carries no data and several fold into one: the waiter reads the database. Between processes a slow poll does
-the same until PostgreSQL's LISTEN stands behind `notify`.
+Several wake-ups fold into one: the waiter reads the database. One that knows the end of what is waited for may tell it
+and spare the reading; nobody may rely on being told. Between processes a slow poll does the same until PostgreSQL's
+LISTEN stands behind `notify`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 
 class Subscription:
@@ -17,6 +19,8 @@ class Subscription:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._event = asyncio.Event()
+        self.told: Any = None
+        """What the last one who told something told."""
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait for a wake-up, at most `timeout` seconds; whether one came."""
@@ -48,9 +52,11 @@ class Hub:
     def __init__(self) -> None:
         self._channels: dict[str, set[Subscription]] = {}
 
-    def notify(self, channel: str) -> None:
+    def notify(self, channel: str, told: Any = None) -> None:
         """Wake every subscriber of `channel`; without one it does nothing."""
         for subscription in tuple(self._channels.get(channel, ())):
+            if told is not None:
+                subscription.told = told
             subscription.wake()
 
     @contextlib.contextmanager

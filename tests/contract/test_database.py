@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import autogenerate, script
@@ -102,6 +103,51 @@ async def test_a_write_is_whole_or_not_at_all(database: Database) -> None:
     async with database.write() as conn:
         await bulk.insert_many(conn, tables.resource, [resource("a")])
     assert await names(database) == ["a"]
+
+
+async def test_a_transaction_in_one_function_is_whole_or_not_at_all(database: Database) -> None:
+    def two(conn: sa.Connection, first: str, second: str) -> list[str]:
+        conn.execute(tables.setting.insert(), [{"key": first, "value": {"n": 1}}])
+        returned = conn.execute(
+            tables.setting.insert().values(key=second, value=2).returning(tables.setting.c.key)
+        ).scalar_one()
+        conn.execute(tables.setting.update().where(tables.setting.c.key == second).values(value=3))
+        return [first, str(returned)]
+
+    def broken(conn: sa.Connection) -> None:
+        conn.execute(tables.setting.delete())
+        raise RuntimeError
+
+    assert await database.transact(lambda conn: two(conn, "a", "b")) == ["a", "b"]
+    with pytest.raises(RuntimeError):
+        await database.transact(broken)
+    for first, second in (("a", "c"), ("c", "a")):
+        with pytest.raises((exc.IntegrityError, psycopg.errors.UniqueViolation)):
+            await database.transact(lambda conn, first=first, second=second: two(conn, first, second))  # type: ignore[misc]
+    assert await database.transact(lambda conn: two(conn, "c", "d")) == ["c", "d"]
+    async with database.read() as conn:
+        found = await conn.execute(
+            sa.select(tables.setting.c.key, tables.setting.c.value).order_by(tables.setting.c.key)
+        )
+        assert [tuple(row) for row in found] == [("a", {"n": 1}), ("b", 3), ("c", {"n": 1}), ("d", 3)]
+
+
+async def test_who_gives_up_on_a_transaction_in_one_function_blocks_nobody(database: Database) -> None:
+    def add(conn: sa.Connection, key: str) -> None:
+        conn.execute(tables.setting.insert().values(key=key, value=1))
+
+    waiting = [asyncio.create_task(database.transact(lambda conn, n=n: add(conn, f"k{n}"))) for n in range(8)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(10):
+        await database.transact(lambda conn: add(conn, "last"))
+        async with database.write() as conn:
+            await conn.execute(tables.setting.insert().values(key="after", value=1))
+        async with database.read() as conn:
+            keys = (await conn.execute(sa.select(tables.setting.c.key))).scalars().all()
+    assert {"last", "after"} <= set(keys)
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -6,6 +6,7 @@ may run is no oracle for another.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from typing import Any
 
@@ -28,7 +29,8 @@ def cached(tenant_id: str, digest: str) -> dict[str, Any] | None:
     """The body, if it was read before. Not to be changed."""
     body = _cache.get((tenant_id, digest))
     if body is not None:
-        _cache.move_to_end((tenant_id, digest))
+        with contextlib.suppress(KeyError):  # another thread may have let it go
+            _cache.move_to_end((tenant_id, digest))
     return body
 
 
@@ -39,11 +41,15 @@ async def read(conn: AsyncConnection, tenant_id: str, digest: str) -> dict[str, 
         ArtifactMissing: the tenant has none with this digest.
     """
     body = cached(tenant_id, digest)
+    return await conn.run_sync(load, tenant_id, digest) if body is None else body
+
+
+def load(conn: sa.Connection, tenant_id: str, digest: str) -> dict[str, Any]:
+    """`read` for a transaction that is one function."""
+    body = cached(tenant_id, digest)
     if body is None:
         table = tables.artifact
-        found = await conn.execute(
-            sa.select(table.c.body).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
-        )
+        found = conn.execute(sa.select(table.c.body).where(table.c.tenant_id == tenant_id, table.c.digest == digest))
         packed = found.scalar_one_or_none()
         if packed is None:
             raise ArtifactMissing(digest)

@@ -20,7 +20,6 @@ from agentos_controller.runs import queue
 import sqlalchemy as sa  # isort: skip
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from dbos._queue import queue_worker_thread
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 APPLICATION = "agentos"
 VERSION = "1"
@@ -126,7 +125,7 @@ class Durable:
         with SetWorkflowID(queue.segment_id(run_id, segment)):
             await DBOS.start_workflow_async(_segment, run_id, segment)
 
-    async def enqueue(self, conn: AsyncConnection, run_id: str, segment: int, again: int = 0) -> None:
+    def enqueue(self, conn: sa.Connection, run_id: str, segment: int, again: int = 0) -> None:
         """Put a segment into the queue within the transaction of `conn`; without effect if it is there.
 
         `again` makes a further id for a segment whose former one has ended without ending the segment.
@@ -138,7 +137,7 @@ class Durable:
             "workflow_id": segment_id,
             "app_version": VERSION,
         }
-        await conn.run_sync(lambda sync: self._client.enqueue_in_transaction(sync, options, run_id, segment))
+        self._client.enqueue_in_transaction(conn, options, run_id, segment)
 
     def wake(self) -> None:
         """Look into the queue now."""

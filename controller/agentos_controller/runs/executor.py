@@ -21,7 +21,7 @@ from agentos_controller import clock, database, ids, tables
 from agentos_controller.runs import approvals, events, queue, recovery
 
 if TYPE_CHECKING:
-    from agentos_controller.runs import durable, services, work
+    from agentos_controller.runs import begun, durable, services, work
 
 SLOW_POLL = 5.0
 """Seconds between sweeps without a signal."""
@@ -59,7 +59,7 @@ class Executor:
         self._stack = contextlib.AsyncExitStack()
         self._durable: durable.Durable | None = None
         self._worker: work.Worker | None = None
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[Any]] = set()
         self._swept = source.monotonic()
         self._failures = 0
 
@@ -73,11 +73,27 @@ class Executor:
         if self._durable is not None:
             self._spawn(self._durable.start(run_id, 0))
 
-    async def enqueue(self, conn: AsyncConnection, run_id: str, segment: int) -> bool:
+    def works(self) -> bool:
+        """Whether an interactive run can begin here: between `launch` and `stop`."""
+        return self._durable is not None
+
+    def take(self, first: begun.Begun) -> None:
+        """Work on a run that began in the transaction that made it; DBOS is told meanwhile."""
+        if self._worker is None or self._durable is None:
+            return  # the process stops: the run is redelivered to the next
+        self._worker.take(first)
+        self._spawn(self._durable.start(first.run_id, 0))
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Let `task` come to its end, whoever waits for it."""
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    def enqueue(self, conn: sa.Connection, run_id: str, segment: int) -> bool:
         """Put a segment into the queue within the transaction of `conn`; False before `launch`."""
         if self._durable is None:
             return False
-        await self._durable.enqueue(conn, run_id, segment)
+        self._durable.enqueue(conn, run_id, segment)
         return True
 
     async def launch(self) -> None:
@@ -161,7 +177,7 @@ class Executor:
                 for segment_id in ended:
                     run_id, segment = by_id[segment_id]
                     attempts = await conn.scalar(sa.select(tables.run.c.attempts).where(tables.run.c.id == run_id))
-                    await launched.enqueue(conn, run_id, segment, again=int(attempts or 1))
+                    await conn.run_sync(launched.enqueue, run_id, segment, int(attempts or 1))
                     await _queued(conn, run_id)
         _log.info("runs recovered", extra={"runs": len(left), "segments": recovered, "again": len(ended)})
 
@@ -180,7 +196,7 @@ class Executor:
             return
         async with self._db.write() as conn:
             for run_id, segment in found:
-                await launched.enqueue(conn, run_id, segment)
+                await conn.run_sync(launched.enqueue, run_id, segment)
                 await _queued(conn, run_id)
         launched.wake()
 

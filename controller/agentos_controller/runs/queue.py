@@ -6,9 +6,13 @@ An API process may have no executor at all, or one that is still starting. Nothi
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from agentos_controller.runs import begun
 
 QUEUE = "runs"
 """Name of the queue, and of the signal that there is something new in it."""
@@ -21,8 +25,20 @@ class Starter(Protocol):
         """Begin segment 0 of a run that was just committed. Returns at once; starting twice is starting once."""
         ...
 
-    async def enqueue(self, conn: AsyncConnection, run_id: str, segment: int) -> bool:
+    def enqueue(self, conn: sa.Connection, run_id: str, segment: int) -> bool:
         """Put a segment into the queue within the caller's transaction. False: there is no queue yet."""
+        ...
+
+    def works(self) -> bool:
+        """Whether an interactive run can begin here and now."""
+        ...
+
+    def take(self, first: begun.Begun) -> None:
+        """Work on a run that began in the transaction that made it, which is committed."""
+        ...
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Let `task` come to its end, whoever waits for it."""
         ...
 
 

@@ -7,6 +7,7 @@ What a segment writes is in `segments`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import audit, bulk, clock, database, ids, tables
-from agentos_controller.runs import bodies, inputs, queue, statements, states
+from agentos_controller.runs import begun, bodies, inputs, queue, statements, states
 from agentos_engine import errors
 
 RUNNABLE = ("Agent", "Workflow")
@@ -47,7 +48,7 @@ class Wanted:
 
     `cause` is JSON with `type` (``api``, ``schedule``, ``trigger``, ``run``, ``console``) and what identifies it.
     `key` is the idempotency key (`sched:…`, `api:…`). An `interactive` run is started at once by the caller, any
-    other through the queue; `after` names a run that has to end first.
+    other through the queue; `after` names a run that has to end first. `run_id` is the id it is to have.
     """
 
     tenant_id: str
@@ -60,6 +61,7 @@ class Wanted:
     key: str | None = None
     interactive: bool = False
     after: str | None = None
+    run_id: str | None = None
 
 
 async def create_run(
@@ -76,39 +78,64 @@ async def create_run(
     interactive: bool,
     clock: clock.Clock,
     starter: queue.Starter | None = None,
+    run_id: str | None = None,
 ) -> RunRow:
     """Make a run in one transaction and signal it, or return the one made before under the same `key`.
+
+    Where it can be worked on here, an interactive run begins in the same transaction and is `running` at once.
+    `run_id` is a fresh id, for who wants to know it before.
 
     Raises:
         errors.Problem: ``NotFound`` (no such runnable resource serves), ``InvalidRequest`` (the input does not fit),
             ``Conflict`` (the thread is busy, the tenant takes no runs).
     """
-    wanted = Wanted(tenant_id, kind, name, input, cause, actor, thread_id, key, interactive)
-    async with db.write() as conn:
-        row = await create(conn, wanted, clock.now_us(), starter)
-    if not row.existing and not interactive:
-        db.notify(queue.QUEUE)
+    wanted = Wanted(tenant_id, kind, name, input, cause, actor, thread_id, key, interactive, run_id=run_id)
+    now = clock.now_us()
+    if not interactive or starter is None or not starter.works():
+        row, _ = await db.transact(lambda conn: _make(conn, wanted, now, starter))
+        if not row.existing and not interactive:
+            db.notify(queue.QUEUE)
+        return row
+    # Whoever asked may go away between the commit and its news: the run has begun and is worked on all the same.
+    task = asyncio.get_running_loop().create_task(_begin(db, wanted, now, starter))
+    starter.keep(task)
+    return await asyncio.shield(task)
+
+
+async def _begin(db: database.Database, wanted: Wanted, now: int, starter: queue.Starter) -> RunRow:
+    row, first = await db.transact(lambda conn: _make(conn, wanted, now, starter, begins=True))
+    if first is not None:
+        starter.take(first)
     return row
 
 
 async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue.Starter | None = None) -> RunRow:
     """`create_run` within the caller's transaction, which has to signal `queue.QUEUE` after its commit."""
+    row, _ = await conn.run_sync(_make, wanted, now, starter)
+    return row
+
+
+def _make(
+    conn: sa.Connection, wanted: Wanted, now: int, starter: queue.Starter | None = None, begins: bool = False
+) -> tuple[RunRow, begun.Begun | None]:
+    """The rows of a new run. `begins`: its first segment begins with it, which the caller then has to work off."""
     if wanted.kind not in RUNNABLE:
         raise errors.Problem("InvalidRequest", f"A {wanted.kind} cannot be run; an Agent or a Workflow can")
     thread_id = _uuid(wanted.thread_id) if wanted.thread_id else ids.new()
-    run_id = ids.new()
-    if wanted.key and (holder := await _hold_key(conn, wanted, run_id, now)) is not None:
-        return await _existing(conn, wanted.tenant_id, holder)
-    pin = await _pin(conn, wanted)
-    body = await bodies.read(conn, wanted.tenant_id, pin.artifact_digest)
+    run_id = wanted.run_id or ids.new()
+    if wanted.key and (holder := _hold_key(conn, wanted, run_id, now)) is not None:
+        return _existing(conn, wanted.tenant_id, holder), None
+    pin = _pin(conn, wanted)
+    body = bodies.load(conn, wanted.tenant_id, pin.artifact_digest)
     given = {} if wanted.input is None else wanted.input
     inputs.check(f"{wanted.kind}/{wanted.name}", body, given)
     in_queue = False
     if not wanted.interactive and wanted.after is None and starter is not None:
-        in_queue = await starter.enqueue(conn, run_id, 0)
+        in_queue = starter.enqueue(conn, run_id, 0)
     waits = f"after:{wanted.after}" if wanted.after else None
     cause = dict(wanted.cause)
-    await conn.execute(
+    _claim_thread(conn, wanted, thread_id, run_id, pin, now)
+    conn.execute(
         statements.RUN,
         {
             "id": run_id,
@@ -120,10 +147,10 @@ async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue
             "generation": pin.active_seq,
             "revision": pin.revision,
             "digest": pin.artifact_digest,
-            "state": "pending",
+            "state": "running" if begins else "pending",
             "interactive": wanted.interactive,
             "segment": 0,
-            "fence": 0,
+            "fence": int(begins),
             "priority": 0,
             "queue": queue.QUEUE if in_queue else waits,
             "idempotency_key": wanted.key,
@@ -135,15 +162,15 @@ async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue
             "tokens_out": 0,
             "cost": 0,
             "steps": 0,
-            "attempts": 0,
+            "attempts": int(begins),
             "created_at": now,
+            "started_at": now if begins else None,
             "updated_at": now,
         },
     )
-    await _claim_thread(conn, wanted, thread_id, run_id, pin, now)
     made = {"kind": wanted.kind, "name": wanted.name, "generation": pin.active_seq, "cause": cause}
-    await _event(conn, wanted.tenant_id, run_id, 1, "run.created", made, now)
-    await audit.append(
+    _event(conn, wanted.tenant_id, run_id, 1, "run.created", made, now)
+    audit.record(
         conn,
         wanted.tenant_id,
         wanted.actor,
@@ -154,17 +181,43 @@ async def create(conn: AsyncConnection, wanted: Wanted, now: int, starter: queue
         {"target": f"{wanted.kind}/{wanted.name}", "cause": cause},
         at=now,
     )
-    return RunRow(
+    row = RunRow(
         run_id,
         wanted.tenant_id,
         thread_id,
         wanted.kind,
         wanted.name,
-        "pending",
+        "running" if begins else "pending",
         0,
         pin.active_seq,
         pin.revision,
         pin.artifact_digest,
+    )
+    return row, _first(row, wanted, pin, given, now) if begins else None
+
+
+def _first(row: RunRow, wanted: Wanted, pin: _Pin, given: Any, now: int) -> begun.Begun:
+    """Segment 0 of a run that began as it was made."""
+    return begun.Begun(
+        run_id=row.id,
+        tenant_id=row.tenant_id,
+        tenant_name=pin.tenant_name,
+        tenant_labels=pin.tenant_labels,
+        thread_id=row.thread_id,
+        kind=row.kind,
+        name=row.name,
+        digest=row.digest,
+        revision=row.revision,
+        generation=row.generation,
+        segment=0,
+        fence=1,
+        delivery=1,
+        input=given,
+        cause=dict(wanted.cause),
+        actor=wanted.actor,
+        started_at=now,
+        next_seq=2,
+        next_number=1,
     )
 
 
@@ -234,11 +287,11 @@ async def append_event(
     """The next event of a run that no segment is working on; a working one counts its events itself."""
     event = tables.run_event
     last = await conn.execute(sa.select(sa.func.max(event.c.seq)).where(event.c.run_id == run_id))
-    await _event(conn, tenant_id, run_id, (last.scalar_one() or 0) + 1, type_, dict(data), now)
+    await conn.run_sync(_event, tenant_id, run_id, (last.scalar_one() or 0) + 1, type_, dict(data), now)
 
 
-async def _event(
-    conn: AsyncConnection, tenant_id: str, run_id: str, seq: int, type_: str, data: dict[str, Any], now: int
+def _event(
+    conn: sa.Connection, tenant_id: str, run_id: str, seq: int, type_: str, data: dict[str, Any], now: int
 ) -> None:
     row = {
         "run_id": run_id,
@@ -249,18 +302,25 @@ async def _event(
         "data": data,
         "at": now,
     }
-    await conn.execute(statements.EVENT, row)
+    conn.execute(statements.EVENT, row)
 
 
 async def release(
     conn: AsyncConnection, tenant_id: str, run_id: str, thread_id: str, now: int, followed: bool = True
 ) -> None:
     """Give a run's thread back, and let the runs go on that waited for its end."""
-    await conn.execute(
+    await conn.run_sync(give_back, tenant_id, run_id, thread_id, now, followed)
+
+
+def give_back(
+    conn: sa.Connection, tenant_id: str, run_id: str, thread_id: str, now: int, followed: bool = True
+) -> None:
+    """`release` for a transaction that is one function."""
+    conn.execute(
         statements.RELEASE, {"p_tenant_id": tenant_id, "p_thread_id": thread_id, "p_run_id": run_id, "p_now": now}
     )
     if followed:
-        await conn.execute(statements.FOLLOW, {"p_tenant_id": tenant_id, "p_queue": f"after:{run_id}"})
+        conn.execute(statements.FOLLOW, {"p_tenant_id": tenant_id, "p_queue": f"after:{run_id}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,37 +329,40 @@ class _Pin:
     revision: str
     digest: str
     artifact_digest: str
+    tenant_name: str
+    tenant_labels: Mapping[str, str]
 
 
-async def _pin(conn: AsyncConnection, wanted: Wanted) -> _Pin:
+def _pin(conn: sa.Connection, wanted: Wanted) -> _Pin:
     """What serves in the live generation."""
     asked = {"p_tenant_id": wanted.tenant_id, "p_kind": wanted.kind, "p_name": wanted.name}
-    row = (await conn.execute(statements.PIN, asked)).one_or_none()
+    row = conn.execute(statements.PIN, asked).one_or_none()
     if row is None or row.active_seq is None or row.artifact_digest is None:
         raise errors.Problem("NotFound", f"No {wanted.kind} named {wanted.name} serves here")
     if row.state != "active":
         raise errors.Problem("Conflict", f"The tenant is {row.state} and takes no runs")
-    return _Pin(row.active_seq, row.revision, row.digest, row.artifact_digest)
+    labels = (row.spec or {}).get("labels") or {}
+    return _Pin(row.active_seq, row.revision, row.digest, row.artifact_digest, row.name, labels)
 
 
-async def _hold_key(conn: AsyncConnection, wanted: Wanted, run_id: str, now: int) -> str | None:
+def _hold_key(conn: sa.Connection, wanted: Wanted, run_id: str, now: int) -> str | None:
     """The run that has the key already, None if it is ours now."""
     table = tables.run_key
     insert = bulk.insert(conn, table).values(
         tenant_id=wanted.tenant_id, key=wanted.key, run_id=run_id, expires_at=now + KEY_KEPT_US
     )
     ours = insert.on_conflict_do_nothing(index_elements=["tenant_id", "key"]).returning(table.c.run_id)
-    if (await conn.execute(ours)).one_or_none() is not None:
+    if conn.execute(ours).one_or_none() is not None:
         return None
-    held = await conn.execute(
+    held = conn.execute(
         sa.select(table.c.run_id).where(table.c.tenant_id == wanted.tenant_id, table.c.key == wanted.key)
     )
     return str(held.scalar_one())
 
 
-async def _existing(conn: AsyncConnection, tenant_id: str, run_id: str) -> RunRow:
+def _existing(conn: sa.Connection, tenant_id: str, run_id: str) -> RunRow:
     run = tables.run
-    row = (await conn.execute(sa.select(run).where(run.c.id == run_id, run.c.tenant_id == tenant_id))).one_or_none()
+    row = conn.execute(sa.select(run).where(run.c.id == run_id, run.c.tenant_id == tenant_id)).one_or_none()
     if row is None:
         raise errors.Problem("Conflict", f"The key was used by run {run_id}, which is kept no longer")
     return RunRow(
@@ -317,9 +380,7 @@ async def _existing(conn: AsyncConnection, tenant_id: str, run_id: str) -> RunRo
     )
 
 
-async def _claim_thread(
-    conn: AsyncConnection, wanted: Wanted, thread_id: str, run_id: str, pin: _Pin, now: int
-) -> None:
+def _claim_thread(conn: sa.Connection, wanted: Wanted, thread_id: str, run_id: str, pin: _Pin, now: int) -> None:
     row = {
         "tenant_id": wanted.tenant_id,
         "id": thread_id,
@@ -333,7 +394,7 @@ async def _claim_thread(
         "created_at": now,
         "updated_at": now,
     }
-    taken = await conn.execute(statements.claim(conn.dialect.name), row)
+    taken = conn.execute(statements.claim(conn.dialect.name), row)
     if taken.one_or_none() is None:
         raise errors.Problem("Conflict", f"Thread {thread_id} is busy with another run", thread=thread_id)
 

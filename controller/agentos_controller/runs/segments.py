@@ -15,39 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import bulk, database, ids, tables
 from agentos_controller.runs import queue, records, statements, states
+from agentos_controller.runs.begun import Begun as Begun
 
 STEP_UPDATED = ("state", "output", "error", "tokens_in", "tokens_out", "cost", "ended_at", "fence")
 """What a later row of the same step and attempt changes."""
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A segment that holds its run. `next_seq` and `next_number` count its events and steps from here.
-
-    `delivery` is 1 unless an executor died with this segment before.
-    """
-
-    run_id: str
-    tenant_id: str
-    tenant_name: str
-    tenant_labels: Mapping[str, str]
-    thread_id: str
-    kind: str
-    name: str
-    digest: str
-    revision: str
-    generation: int
-    segment: int
-    fence: int
-    delivery: int
-    input: Any
-    cause: Mapping[str, Any]
-    actor: str
-    started_at: int
-    next_seq: int
-    next_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +94,15 @@ async def finish(
 
     Returns the state it ended in, None if another executor has the run.
     """
+    row = await db.transact(lambda conn: _finish(conn, begun, end, usage, steps, events, now))
+    if row is None:
+        return None
+    db.notify(f"run:{begun.run_id}", row)
+    state: states.State = row.state
+    return state
+
+
+def _finish(conn: sa.Connection, begun: Begun, end: End, usage: Usage, steps: Rows, events: Rows, now: int) -> Any:
     ended = {
         "p_run_id": begun.run_id,
         "p_fence": begun.fence,
@@ -137,21 +119,16 @@ async def finish(
         "p_error": None if end.error is None else dict(end.error),
     }
     nothing = {"p_output": None, "p_outcome": None, "p_reason": "Cancelled", "p_error": None}
-    async with db.write() as conn:
-        state: states.State = end.state
-        done = await conn.execute(statements.end(state), ended | told)
-        if not done.rowcount:
-            state = "cancelled"
-            done = await conn.execute(statements.end(state), ended | nothing)
-            if not done.rowcount:
-                return None
-            events = [*events[:-1], {**events[-1], "type": "run.cancelled", "data": {}}]
-        await records.release(
-            conn, begun.tenant_id, begun.run_id, begun.thread_id, now, begun.cause.get("type") == "schedule"
-        )
-        await write_rows(conn, steps, events)
-    db.notify(f"run:{begun.run_id}")
-    return state
+    row = conn.execute(statements.end(end.state), ended | told).one_or_none()
+    if row is None:
+        row = conn.execute(statements.end("cancelled"), ended | nothing).one_or_none()
+        if row is None:
+            return None
+        events = [*events[:-1], {**events[-1], "type": "run.cancelled", "data": {}}]
+    followed = begun.cause.get("type") == "schedule"
+    records.give_back(conn, begun.tenant_id, begun.run_id, begun.thread_id, now, followed)
+    put_rows(conn, steps, events)
+    return row
 
 
 async def wait(
@@ -217,15 +194,23 @@ async def resume(conn: AsyncConnection, run_id: str, now: int, starter: queue.St
     ).one_or_none()
     if moved is None:
         return False
-    if starter is not None and await starter.enqueue(conn, run_id, moved.segment):
+    if starter is not None and await conn.run_sync(starter.enqueue, run_id, moved.segment):
         await conn.execute(sa.update(run).where(run.c.id == run_id).values(queue=queue.QUEUE))
     return True
 
 
 async def write_rows(conn: AsyncConnection, steps: Rows, events: Rows) -> None:
     """Step rows, as the latest of each, and event rows, which are new."""
-    await bulk.upsert_many(conn, tables.run_step, steps, ("run_id", "path", "attempt"), STEP_UPDATED)
-    await bulk.insert_many(conn, tables.run_event, events)
+    await conn.run_sync(put_rows, steps, events)
+
+
+def put_rows(conn: sa.Connection, steps: Rows, events: Rows) -> None:
+    """`write_rows` for a transaction that is one function."""
+    if steps:
+        upsert = bulk.upsert(conn.dialect.name, tables.run_step, ("run_id", "path", "attempt"), STEP_UPDATED)
+        conn.execute(upsert, [dict(row) for row in steps])
+    if events:
+        conn.execute(statements.EVENT, [dict(row) for row in events])
 
 
 async def holders(conn: AsyncConnection, run_ids: Iterable[str]) -> dict[str, int]:

@@ -23,7 +23,15 @@ def _given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
 
 
 PIN = (
-    sa.select(_tenant.c.state, _tenant.c.active_seq, _item.c.digest, _item.c.artifact_digest, _item.c.revision)
+    sa.select(
+        _tenant.c.state,
+        _tenant.c.active_seq,
+        _tenant.c.name,
+        _tenant.c.spec,
+        _item.c.digest,
+        _item.c.artifact_digest,
+        _item.c.revision,
+    )
     .select_from(
         _tenant.outerjoin(
             _item,
@@ -94,7 +102,7 @@ FOLLOW = (
 
 @cache
 def end(state: states.State) -> sa.Update:
-    """Ends a run under its fence and adds what it used.
+    """Ends a run under its fence, adds what it used, and answers its row.
 
     Takes p_run_id, p_fence, p_now, p_tokens_in, p_tokens_out, p_cost, p_steps, p_output, p_outcome, p_reason, p_error.
     """
@@ -114,6 +122,7 @@ def end(state: states.State) -> sa.Update:
             },
             **{name: _given(name, _run.c[name]) for name in ("output", "outcome", "reason", "error")},
         )
+        .returning(*_run.c)
     )
 
 

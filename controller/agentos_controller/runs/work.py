@@ -39,6 +39,7 @@ class Worker:
         self._writer = writer
         self._starter = starter
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._taken: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._ending: set[str] = set()
 
@@ -69,9 +70,20 @@ class Worker:
 
     async def segment(self, run_id: str, segment: int) -> None:
         """Execute a segment, if its run is there to be taken."""
-        begun = await segments.begin(self._db, run_id, segment, self._clock.now_us())
-        if begun is None:
+        if segment == 0 and (taken := self._taken.pop(run_id, None)) is not None:
+            await taken
             return
+        begun = await segments.begin(self._db, run_id, segment, self._clock.now_us())
+        if begun is not None:
+            await self._hold(begun)
+
+    def take(self, begun: segments.Begun) -> None:
+        """Execute a segment that has begun already; `segment` of the same then only waits for its end."""
+        task = asyncio.get_running_loop().create_task(self._hold(begun), name=f"segment {begun.run_id}")
+        self._taken[begun.run_id] = task
+
+    async def _hold(self, begun: segments.Begun) -> None:
+        run_id, segment = begun.run_id, begun.segment
         told = recorder.Recorder(begun, self._writer, self._clock, savers.running_task)
         starts = "run.started" if segment == 0 else "run.resumed"
         told.emit(starts, None, {"segment": segment, "delivery": begun.delivery})

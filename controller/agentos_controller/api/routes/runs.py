@@ -10,6 +10,7 @@ from fastapi import Header, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from agentos_controller import hub, ids
 from agentos_controller.api import answers, bodies, deps, idempotency, routing, sse
 from agentos_controller.runs import events, records, states
 from agentos_controller.views import forms, paging, runs
@@ -55,29 +56,35 @@ async def create_run(
         await idempotency.same(call, request, idempotency_key)
         key = f"api:{(call.principal.key_id or call.principal.name)}:{idempotency_key}"
     interactive = patience is not None and parts.starter is not None
-    try:
-        made = await records.create_run(
-            parts.database,
-            tenant_id=call.tenant_id,
-            kind=body.kind,
-            name=body.name,
-            input=body.input,
-            cause={"type": "api", "key": (call.principal.key_id or call.principal.name)},
-            actor=call.actor,
-            thread_id=body.thread,
-            key=key,
-            interactive=interactive,
-            clock=parts.clock,
-            starter=parts.starter,
-        )
-    except BaseException:
-        if idempotency_key is not None:
-            await idempotency.release(call, idempotency_key)
-        raise
-    with parts.database.subscribe(f"run:{made.id}") as woken:
-        if interactive and not made.existing and parts.starter is not None:
-            parts.starter.start(made.id)
-        row = await _settled(call, made.id, patience or 0, woken.wait)
+    run_id = ids.new()
+    with parts.database.subscribe(f"run:{run_id}") as news:
+        try:
+            made = await records.create_run(
+                parts.database,
+                tenant_id=call.tenant_id,
+                kind=body.kind,
+                name=body.name,
+                input=body.input,
+                cause={"type": "api", "key": (call.principal.key_id or call.principal.name)},
+                actor=call.actor,
+                thread_id=body.thread,
+                key=key,
+                interactive=interactive,
+                clock=parts.clock,
+                starter=parts.starter,
+                run_id=run_id,
+            )
+        except BaseException:
+            if idempotency_key is not None:
+                await idempotency.release(call, idempotency_key)
+            raise
+        if not made.existing:
+            if interactive and made.state == "pending" and parts.starter is not None:
+                parts.starter.start(made.id)
+            row = await _settled(call, made.id, patience or 0, news)
+    if made.existing:
+        with parts.database.subscribe(f"run:{made.id}") as news:
+            row = await _settled(call, made.id, patience or 0, news)
     location = f"/v1/tenants/{call.tenant_name}/runs/{made.id}"
     headers = {"location": location, "etag": f'"{runs.version(row)}"'}
     if made.existing:
@@ -85,13 +92,16 @@ async def create_run(
     return answers.Json(runs.shape(row, call.tenant_name), status_code=200 if made.existing else 201, headers=headers)
 
 
-async def _settled(call: deps.TenantCall, run_id: str, patience: float, woken: Any) -> forms.Row:
+async def _settled(call: deps.TenantCall, run_id: str, patience: float, news: hub.Subscription) -> forms.Row:
     """The run's row once it ended or waits for somebody, or after `patience` seconds."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + patience
     while True:
         if patience:
-            await woken(min(POLL, max(deadline - clock(), 0)))
+            await news.wait(min(POLL, max(deadline - clock(), 0)))
+            if news.told is not None:
+                ended: forms.Row = news.told
+                return ended
         async with call.parts.database.read() as conn:
             row = await runs.row(conn, call.tenant_id, run_id)
         if row.state not in UNSETTLED or clock() >= deadline or call.parts.stopping.is_set():
