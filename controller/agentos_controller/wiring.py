@@ -1,22 +1,24 @@
 """The composition root: settings in, one running controller out.
 
-The API answers as soon as the rows can be read. What is slow to import (LangGraph, DBOS, providers) comes after it,
-when the first round of reconciling is over; runs asked for before that wait in their rows.
+The API answers as soon as the rows can be read. What is slow to import comes after it: first what reconciles, then what
+executes runs (LangGraph, DBOS, providers). Runs asked for before that wait in their rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import uvicorn
@@ -34,12 +36,13 @@ from agentos_controller import (
 )
 from agentos_controller.api import app as api
 from agentos_controller.api import parts
-from agentos_controller.reconcile import loop as reconciling
 from agentos_controller.runs import executor as executing
 from agentos_controller.scheduling import loop as scheduling
+from agentos_controller.source import address
 from agentos_engine import errors
 
 if TYPE_CHECKING:
+    from agentos_controller.reconcile import loop as reconciling
     from agentos_controller.runs import services
 
 READY = "AgentOS is ready at {address}"
@@ -48,6 +51,9 @@ STUCK_S = 30.0
 """A loop that did not come round for so long is not alive."""
 LAUNCH_AT_LATEST_S = 20.0
 """Runs do not wait longer than this for a first reconciling that takes its time."""
+_RECONCILES = ("reconcile.loop",)
+_EXECUTES = ("runs.durable", "runs.savers", "runs.work", "runs.services", "runs.recordings")
+"""Imported after the API, in this order."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,18 +92,9 @@ async def _serve(chosen: settings.Settings) -> None:
         guard = egress.Egress(chosen.allow_egress)
         stack.push_async_callback(guard.close)
         known = keys.Keys(db, time, chosen.bootstrap_key)
-        reconciler = reconciling.Reconciler(
-            db,
-            reconciling.Options(
-                source=_source(chosen),
-                state_dir=chosen.state_dir,
-                dev=chosen.dev,
-                poll_interval=chosen.poll_interval,
-            ),
-            time,
-            dial=guard.dial,
-            secret=_tokens(vault),
-        )
+        # Here, because the reconciler itself is made when it is too late to refuse a start.
+        address.parse(_source(chosen)).working_copy(chosen.dev)
+        reconciler = _Reconciler(lambda: _reconciler(db, time, vault, guard, chosen))
         executor = executing.Executor(db, time, lambda: _world(db, time, vault, guard, chosen), flush=chosen.durable)
         scheduler = scheduling.Scheduler(db, time, executor)
         made_of = parts.Parts(
@@ -107,19 +104,19 @@ async def _serve(chosen: settings.Settings) -> None:
             secrets=vault,
             starter=executor,
             loops={
-                "reconcile": lambda: _alive(reconciler.progress()),
+                "reconcile": reconciler.alive,
                 "runs": executor.progress,
                 "schedules": scheduler.progress,
             },
-            counters={"reconcile": lambda: _numbers(reconciler.progress())},
+            counters={"reconcile": reconciler.counters},
         )
         server = _Server(api.create(made_of), made_of.stopping)
         async with server.running(listener):
-            address = f"http://{_shown(listener)}"
-            sys.stdout.write(READY.format(address=address) + "\n")
+            sys.stdout.write(READY.format(address=f"http://{_shown(listener)}") + "\n")
             sys.stdout.flush()
+            _collect_from_here()
             await _first_key(known, db, chosen)
-            loops = asyncio.create_task(_loops(reconciler, scheduler, executor))
+            loops = asyncio.create_task(_loops(db, reconciler, scheduler, executor))
             ended = asyncio.create_task(server.ended())
             try:
                 await asyncio.wait({loops, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,21 +130,97 @@ async def _serve(chosen: settings.Settings) -> None:
 
 
 async def _loops(
-    reconciler: reconciling.Reconciler, scheduler: scheduling.Scheduler, executor: executing.Executor
+    db: database.Database, reconciler: _Reconciler, scheduler: scheduling.Scheduler, executor: executing.Executor
 ) -> None:
+    await reconciler.load()
     async with asyncio.TaskGroup() as group:
         group.create_task(reconciler.run(), name="reconcile")
-        group.create_task(_execute(reconciler, executor), name="runs")
+        group.create_task(_execute(db, reconciler, executor), name="runs")
         group.create_task(scheduler.run(), name="schedules")
 
 
-async def _execute(reconciler: reconciling.Reconciler, executor: executing.Executor) -> None:
+async def _execute(db: database.Database, reconciler: _Reconciler, executor: executing.Executor) -> None:
+    if await _is_restart(db):
+        await _import(_EXECUTES)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LAUNCH_AT_LATEST_S):
-            while not reconciler.progress()["synced"]:  # noqa: ASYNC110  # tells of itself, not of changes
-                await asyncio.sleep(0.05)
+            while not reconciler.synced:  # noqa: ASYNC110  # tells of itself, not of changes
+                await asyncio.sleep(0.01)
+    await _import(_EXECUTES)
     await executor.launch()
     await executor.run()
+
+
+async def _is_restart(db: database.Database) -> bool:
+    """Whether the first round will be short: from a long one, importing meanwhile would take its time."""
+    async with db.read() as conn:
+        return await conn.scalar(sa.select(tables.generation.c.seq).limit(1)) is not None
+
+
+class _Reconciler:
+    """The reconciler, loaded when the API answers already."""
+
+    def __init__(self, make: Callable[[], Awaitable[reconciling.Reconciler]]) -> None:
+        self._make = make
+        self._made: reconciling.Reconciler | None = None
+
+    async def load(self) -> None:
+        self._made = await self._make()
+
+    async def run(self) -> None:
+        assert self._made is not None
+        await self._made.run()
+
+    @property
+    def synced(self) -> bool:
+        return self._made is not None and bool(self._made.progress()["synced"])
+
+    def alive(self) -> dict[str, Any]:
+        if self._made is None:
+            return {"ok": True, "synced": False}
+        progress = self._made.progress()
+        return {"ok": progress["idleSeconds"] < STUCK_S, **progress}
+
+    def counters(self) -> dict[str, float]:
+        progress = self._made.progress() if self._made is not None else {}
+        growing = ("rounds", "generations", "failures", "blobsRead", "treesRead", "fetches")
+        return {name: float(progress.get(name, 0)) for name in growing}
+
+
+async def _reconciler(
+    db: database.Database,
+    time: clock.Clock,
+    vault: secrets.Secrets,
+    guard: egress.Egress,
+    chosen: settings.Settings,
+) -> reconciling.Reconciler:
+    await _import(_RECONCILES)
+    from agentos_controller.reconcile import loop as reconciling
+
+    options = reconciling.Options(
+        source=_source(chosen), state_dir=chosen.state_dir, dev=chosen.dev, poll_interval=chosen.poll_interval
+    )
+    return reconciling.Reconciler(db, options, time, dial=guard.dial, secret=_tokens(vault))
+
+
+async def _import(names: tuple[str, ...]) -> None:
+    """Import modules of ours in a thread, so that the loop goes on serving."""
+    await asyncio.to_thread(_import_now, names)
+
+
+def _import_now(names: tuple[str, ...]) -> None:
+    gc.disable()
+    try:
+        for name in names:
+            importlib.import_module(f"agentos_controller.{name}")
+    finally:
+        _collect_from_here()
+
+
+def _collect_from_here() -> None:
+    """Let the garbage collector work, and never look again at what imports have made: it stays, and it is much."""
+    gc.freeze()
+    gc.enable()
 
 
 def _world(
@@ -184,17 +257,6 @@ def _source(chosen: settings.Settings) -> str:
     if "://" in path:
         return chosen.source
     return str(Path(path).expanduser().resolve()) + hash_ + ref
-
-
-def _alive(progress: dict[str, object]) -> dict[str, object]:
-    idle = progress["idleSeconds"]
-    assert isinstance(idle, float)
-    return {"ok": idle < STUCK_S, **progress}
-
-
-def _numbers(progress: dict[str, object]) -> dict[str, float]:
-    growing = ("rounds", "generations", "failures", "blobsRead", "treesRead", "fetches")
-    return {name: float(str(progress[name])) for name in growing}
 
 
 async def _first_key(known: keys.Keys, db: database.Database, chosen: settings.Settings) -> None:
@@ -249,6 +311,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 date_header=True,
                 lifespan="off",
+                ws="none",
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=10,
                 h11_max_incomplete_event_size=64 * 1024,

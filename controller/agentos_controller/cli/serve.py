@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,8 @@ def register(app: typer.Typer, verb: Verb) -> None:
                 raise Failure(
                     "no source is given", "Say `--source .` in a git repository, or `agentos init` to make one."
                 )
+            # Importing makes much that stays and no garbage; `wiring` turns the collector on when it serves.
+            gc.disable()
             from agentos_controller import wiring
 
             wiring.serve(chosen)

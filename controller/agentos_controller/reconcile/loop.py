@@ -85,9 +85,7 @@ class Reconciler:
         self._secret = secret
         self._rules = estate.Rules(allow_loopback_http=options.allow_loopback_http)
         self._where = address.parse(options.source, allow_loopback_http=options.allow_loopback_http)
-        copy = Path(self._where.url) if options.dev and self._where.local else None
-        if copy is not None and self._where.ref is not None:
-            raise errors.Stall("SourceInvalid", "--dev reads a working copy, which has no `#ref`")
+        copy = self._where.working_copy(options.dev)
         self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
         self._queue = queue.Queue(time)
         self._pool = workers.Pool(options.workers)

@@ -33,6 +33,18 @@ class Address:
         """Whether `ref` names one commit by its full id, which never moves."""
         return self.ref is not None and _OID.fullmatch(self.ref) is not None
 
+    def working_copy(self, dev: bool) -> Path | None:
+        """The folder whose uncommitted files are followed too, in development.
+
+        Raises:
+            errors.Stall: ``SourceInvalid``, the address also names a `ref`.
+        """
+        if not dev or not self.local:
+            return None
+        if self.ref is not None:
+            raise errors.Stall("SourceInvalid", "--dev reads a working copy, which has no `#ref`")
+        return Path(self.url)
+
     def __str__(self) -> str:
         return f"{self.url}#{self.ref}" if self.ref else self.url
 
