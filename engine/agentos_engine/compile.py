@@ -61,6 +61,6 @@ def compile(  # noqa: A001
     `manifest` has passed its schema and its kind's validation. A dependency or text that is missing is a diagnostic.
     """
     of_kind = kind.kinds()[manifest.ref.kind]
-    spec = of_kind.spec.model_validate(manifest.spec)
+    spec = manifest.parsed if manifest.parsed is not None else of_kind.spec.model_validate(manifest.spec)
     compiled = of_kind.compile(manifest, spec, kind.Context(deps, texts))
     return Compiled(manifest.ref, compiled.artifact, compiled.interface, compiled.diagnostics)

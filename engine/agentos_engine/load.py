@@ -251,6 +251,7 @@ def _manifest(
         metadata.get("annotations", {}),
         tuple(one.references(spec)),
         tuple(dict.fromkeys([path for path, _ in one.files(spec)])),
+        spec,
     )
 
 

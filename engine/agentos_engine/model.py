@@ -149,6 +149,8 @@ class Manifest:
     references: tuple[Reference, ...] = ()
     files: tuple[str, ...] = ()
     """Paths of included files, as written."""
+    parsed: Any = field(default=None, compare=False, repr=False)
+    """The spec as its kind's model, where it was just made; None after a rest in the database."""
 
     @property
     def line(self) -> int:

@@ -39,6 +39,10 @@ _PRECEDENCE = {
 }  # fmt: skip
 
 
+_CHAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+(?:\.[A-Za-z_][A-Za-z0-9_]*+){0,12}+").fullmatch
+_WORDS = RESERVED | {"in", "true", "false", "null"}
+
+
 class Refused(Exception):
     """The source is not an expression: `code` ExpressionSyntax or ExpressionTooComplex, where, and how to mend it."""
 
@@ -203,11 +207,28 @@ def parse(source: str) -> Node:
     """The tree of `source`; raises `Refused`. Bounded: 8 KiB, 1,000 nodes, 48 levels."""
     if len(source) > MAX_SOURCE or (not source.isascii() and len(source.encode("utf-8", "replace")) > MAX_SOURCE):
         raise Refused(f"longer than {MAX_SOURCE // 1024} KiB", 0, len(source), "ExpressionTooComplex")
+    if _CHAIN(source) is not None and (chain := _chain(source)) is not None:
+        return chain
     parser = _Parser(tokens(source))
     node = parser.choice()
     kind, text, start, end = parser.tokens[parser.at]
     if kind != "end":
         raise Refused(f"unexpected {text!r}", start, end - start)
+    return node
+
+
+def _chain(source: str) -> Node | None:
+    """``input.order.id`` without tokens: most expressions are no more. None where a word has a meaning of its own."""
+    root, *fields = source.split(".")
+    if root in _WORDS:
+        return None
+    end = len(root)
+    node: Node = Name(0, end, root)
+    for name in fields:
+        if name in _WORDS:
+            return None
+        at, end = end + 1, end + 1 + len(name)
+        node = Select(0, end, node, name, at, False)
     return node
 
 
