@@ -24,7 +24,7 @@ from agentos_engine.expressions import calls, functions, grammar, library, types
 from agentos_engine.kinds.workflow import actions, steprules
 from agentos_engine.kinds.workflow.spec import ACTIONS
 from agentos_engine.lowering import scopes
-from agentos_engine.runtime import errors
+from agentos_engine.runtime import errors, providers
 from scripts import prose, shapes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,7 +162,12 @@ def _providers() -> Iterator[str]:
     for name, about in prose.PROVIDERS.items():
         yield f"| `{name}` | {about} |"
     yield ""
-    yield f"{prose.OTHER_PROVIDERS} {_code_list(given)}."
+    yield f"{prose.OTHER_PROVIDERS} {_code_list(given)}. {prose.NO_PROVIDER}"
+    yield ""
+    yield "| provider | `baseUrl` unless given |"
+    yield "|---|---|"
+    for name, url in providers.BASE_URLS.items():
+        yield f"| `{name}` | `{url}` |"
     yield ""
 
 

@@ -88,10 +88,11 @@ PROVIDERS = {
     "replay": "Answers from the recorded exchanges in `cassette`.",
     "anthropic": "Anthropic's API, or one like it at `baseUrl`.",
     "openai": "OpenAI's API, or one like it at `baseUrl`: most servers of open models.",
+    "ollama": "A server of open models, mostly of your own: the operator allows its address (`--allow-egress`).",
 }
-OTHER_PROVIDERS = (
-    "A provider is at hand only when all its requests go through the egress guard. These are known to the schema, and "
-    "a run that needs one fails with `BadRequest` in this release:"
+OTHER_PROVIDERS = "These speak OpenAI's chat completions at an address of their own:"
+NO_PROVIDER = (
+    "A provider is at hand only when all its requests go through the egress guard; others come with later releases."
 )
 
 STEPS = """\

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from agentos_engine import blocks, fields, model, suggest, userschema
 
 Found = userschema.Found
 Files = Iterator[tuple[str, model.Location]]
 References = Iterator[model.Reference]
+
+_NOT_ANTHROPIC = frozenset({"frequency_penalty", "presence_penalty", "seed"})
 
 
 def diagnostics(manifest: model.Manifest, found: Iterable[Found]) -> Iterator[model.Diagnostic]:
@@ -79,6 +83,13 @@ def model_rules(block: fields.Name | blocks.ModelBlock, at: model.Location) -> I
         for key in ("baseUrl", "auth", "hosts"):
             if getattr(block, "base_url" if key == "baseUrl" else key):
                 yield "InvalidValue", (*at, key), f"a {block.provider} model calls nobody", "Leave it out."
+    if block.provider == "anthropic" and block.params is not None:
+        for key in sorted(_NOT_ANTHROPIC & block.params.model_fields_set):
+            at_key = (*at, "params", to_camel(key))
+            yield "InvalidValue", at_key, f"Anthropic's API has no `{at_key[-1]}`", "Leave it out."
+        if block.params.reasoning_effort in ("none", "minimal"):
+            at_key = (*at, "params", "reasoningEffort")
+            yield "InvalidValue", at_key, "Anthropic's least is `low`", "Write `low`, or leave it out."
     for index, rule in enumerate(block.script):
         if rule.text is None and not rule.tool_calls and "output" not in rule.model_fields_set:
             hint = "Write `text`, `toolCalls` or `output`."

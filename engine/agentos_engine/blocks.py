@@ -12,13 +12,11 @@ from pydantic import Field
 from agentos_engine import fields
 
 Provider = Literal[
-    "scripted", "replay",
-    "anthropic", "anthropic_bedrock", "azure_ai", "azure_openai", "baseten", "bedrock", "bedrock_converse",
-    "bedrock_mantle_anthropic", "bedrock_mantle_openai", "cohere", "deepseek", "fireworks", "google_anthropic_vertex",
-    "google_genai", "google_vertexai", "groq", "huggingface", "ibm", "langsmith", "litellm", "meta", "mistralai",
-    "nvidia", "ollama", "openai", "openrouter", "perplexity", "together", "upstage", "xai",
+    "scripted", "replay", "anthropic", "openai",
+    "deepseek", "fireworks", "groq", "mistralai", "nvidia", "ollama", "openrouter", "perplexity", "together", "xai",
 ]  # fmt: skip
-"""Those of LangChain's `init_chat_model`, and our own two: `scripted` (rules here) and `replay` (a cassette)."""
+"""By the names of LangChain's `init_chat_model`, those that the runtime reaches through the egress guard; and our own
+two: `scripted` (rules here) and `replay` (a cassette)."""
 
 
 class Params(fields.Node):

@@ -124,16 +124,12 @@ def _type(at: model.Location, error: jsonschema_rs.ValidationError, parent: Mapp
 
 def _enum(at: model.Location, error: jsonschema_rs.ValidationError, parent: Mapping[str, Any]) -> Found:
     options = [str(option) for option in parent.get("enum", ())]
-    hint = suggest.did_you_mean(str(error.instance), options, f"One of {suggest.one_of(options)}.")
-    if str(error.instance) in _LATER_VALUES.get(tuple(options), ()):
-        hint = f"`{error.instance}` is not in this release. One of {suggest.one_of(options)}."
+    one_of = f"One of {suggest.one_of(options)}."
+    if later := words.later(str(at[-1]) if at else "", str(error.instance)):
+        hint = f"{later} {one_of}"
+    else:
+        hint = suggest.did_you_mean(str(error.instance), options, one_of) or one_of
     return Found("InvalidValue", at, f"{_what(error.instance)} is not a value this key has", hint)
-
-
-_LATER_VALUES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
-    ("skip", "queue", "allow"): ("replace",),
-    ("fail", "collect", "drop"): ("break",),
-}
 
 
 def _const(at: model.Location, error: jsonschema_rs.ValidationError, parent: Mapping[str, Any]) -> Found:

@@ -123,6 +123,19 @@ _ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "labels": "Write them under `metadata`.",
     },
 }
+_LATER_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "overlap": ("replace",),
+    "errors": ("break",),
+    "provider": (
+        "anthropic_bedrock", "azure_ai", "azure_openai", "baseten", "bedrock", "bedrock_converse",
+        "bedrock_mantle_anthropic", "bedrock_mantle_openai", "cohere", "google_anthropic_vertex", "google_genai",
+        "google_vertexai", "huggingface", "ibm", "langsmith", "litellm", "meta", "upstage",
+    ),
+}  # fmt: skip
+"""Values of a key that this release does not have yet."""
+_INSTEAD: Final = {
+    "provider": "An API that speaks OpenAI's format is reached by `provider: openai` with its `baseUrl`."
+}
 _PARAMS: Final = ("temperature", "maxTokens", "topP", "topK", "seed", "stop", "reasoningEffort")
 _SAME: Final = {"ModelSpec": "ModelBlock", "AgentSpec": "AgentBlock"}
 
@@ -138,6 +151,13 @@ def hint(shape: str, key: str) -> str | None:
     if "ModelBlock" in names and key in _PARAMS:
         return "Write it under `params`."
     return None
+
+
+def later(key: str, value: str) -> str | None:
+    """What to say of a `value` of `key` that a later release has; None if none is known to."""
+    if value not in _LATER_VALUES.get(key, ()):
+        return None
+    return " ".join((f"`{value}` is not in this release.", *filter(None, (_INSTEAD.get(key),))))
 
 
 def known() -> dict[str, tuple[str, ...]]:

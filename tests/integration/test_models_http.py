@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentos_engine.runtime import errors, graphs
+from agentos_engine.runtime import errors, graphs, providers
 from agentos_engine.runtime.cassette import Cassette
 from tests.support import model_server, world
 
@@ -224,6 +224,33 @@ async def test_arguments_that_are_no_json_are_told_to_the_model(here: world.Worl
         graph = await graphs.build(digest, here, graphs=graphs.Graphs())
         assert (await graph.ainvoke({"input": "go"}, world.config(here)))["output"] == "sorry"
         assert "the arguments are no JSON" in server.requests[1].body.decode()
+
+
+@pytest.mark.parametrize("provider", sorted(providers.BASE_URLS.keys() - {"openai", "anthropic"}))
+async def test_those_who_speak_openai_s_format(here: world.World, provider: str) -> None:
+    params = {"temperature": 0.5, "max_tokens": 100, "top_k": 5, "seed": 7, "reasoning_effort": "high"}
+
+    async with model_server.serve(Say("Hi you!")) as server:
+        folded = {**model(server.url, params=params), "provider": provider, "baseUrl": f"{server.url}/v1"}
+        assert await ask(here, folded) == "Hi you!"
+        assert await ask(here, folded, tokens=True) == "Hi you!"
+        whole, streamed = server.requests
+    for request in (whole, streamed):
+        assert request.path == "/v1/chat/completions"
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        seed = "random_seed" if provider == "mistralai" else "seed"
+        assert request.json.items() >= {"max_tokens": 100, "top_k": 5, seed: 7, "reasoning_effort": "high"}.items()
+    assert here.hosts == [(server.url.removeprefix("http://"),)] * 2
+
+
+async def test_usage_told_again_and_again_is_not_added_up(here: world.World) -> None:
+    """Several providers send, with each piece, what was used so far; and reasoning in the total alone."""
+    record = world.Record()
+    async with model_server.serve(Say("a b c", usage=(10, 5), reasoning_apart=20, usage_always=True)) as server:
+        folded = {**model(server.url, "openai"), "provider": "xai"}
+        assert await ask(here, folded, record, tokens=True) == "a b c"
+    assert record.last("ask")["tokens_in"] == 10
+    assert record.last("ask")["tokens_out"] == 25
 
 
 async def test_unknown_providers_and_connection_parameters_are_refused(here: world.World) -> None:

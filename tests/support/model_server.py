@@ -18,7 +18,10 @@ from tests.support import http_server
 
 @dataclass
 class Say:
-    """One answer. `echo_key` puts the key that was sent into the body; `never` lets the caller wait."""
+    """One answer. `echo_key` puts the key that was sent into the body; `never` lets the caller wait.
+
+    `reasoning_apart` are tokens counted in the total alone, `usage_always` sends usage with each piece of a stream.
+    """
 
     text: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
@@ -29,6 +32,8 @@ class Say:
     echo_key: bool = False
     never: bool = False
     refusal: str | None = None
+    reasoning_apart: int = 0
+    usage_always: bool = False
 
 
 @asynccontextmanager
@@ -61,7 +66,7 @@ def _usage(say: Say) -> dict[str, Any]:
     return {
         "prompt_tokens": say.usage[0],
         "completion_tokens": say.usage[1],
-        "total_tokens": sum(say.usage),
+        "total_tokens": sum(say.usage) + say.reasoning_apart,
         "prompt_tokens_details": {"cached_tokens": say.cached},
     }
 
@@ -104,6 +109,8 @@ def _openai_stream(model: str, text: str, say: Say) -> bytes:
         {**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": word}, "finish_reason": None}]}
         for word in words
     ]
+    if say.usage_always:
+        chunks = [{**chunk, "usage": _usage(say)} for chunk in chunks]
     chunks.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     chunks.append({**base, "choices": [], "usage": _usage(say)})
     return b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"

@@ -183,18 +183,21 @@ class Model:
             if not ask.frame.tokens:
                 message = await bound.ainvoke(list(ask.messages))
             else:
-                message = await _streamed(bound, ask, clean)
+                message = await _streamed(bound, ask, clean, adds_up=self._body["provider"] == "anthropic")
         except errors.RunError:
             raise
         except Exception as error:
             raise _translated(error, f"model {self.name}", clean, ask.frame) from None
-        return _cleaned(message, clean)
+        return _cleaned(message, clean).model_copy(update={"usage_metadata": _whole(message.usage_metadata)})
 
 
-async def _streamed(chat: Any, ask: Ask, clean: Callable[[str], str]) -> AIMessage:
+async def _streamed(chat: Any, ask: Ask, clean: Callable[[str], str], *, adds_up: bool) -> AIMessage:
+    """The message, told piece by piece. In OpenAI's format each usage counts everything so far; else they add up."""
     whole: Any = None
+    usage: UsageMetadata | None = None
     async for chunk in chat.astream(list(ask.messages)):
         whole = chunk if whole is None else whole + chunk
+        usage = chunk.usage_metadata or usage
         if text := conversation.text_of(chunk):
             _emit_token(ask, clean(text))
     if whole is None:
@@ -203,7 +206,7 @@ async def _streamed(chat: Any, ask: Ask, clean: Callable[[str], str]) -> AIMessa
         content=whole.content,
         tool_calls=whole.tool_calls,
         invalid_tool_calls=whole.invalid_tool_calls,
-        usage_metadata=whole.usage_metadata,
+        usage_metadata=whole.usage_metadata if adds_up else usage,
         response_metadata=whole.response_metadata,
         additional_kwargs=whole.additional_kwargs,
     )
@@ -225,6 +228,14 @@ def _response(message: AIMessage) -> dict[str, Any]:
         "toolCalls": [{"name": call["name"], "args": call["args"]} for call in message.tool_calls],
         "usage": {"input": usage["input_tokens"], "output": usage["output_tokens"]} if usage is not None else {},
     }
+
+
+def _whole(usage: UsageMetadata | None) -> UsageMetadata | None:
+    """Usage whose output includes reasoning: xAI, among others, counts it in the total alone."""
+    if usage is None:
+        return None
+    output = max(usage["output_tokens"], usage["total_tokens"] - usage["input_tokens"])
+    return {**usage, "output_tokens": output}
 
 
 def _raise_if_refused(message: AIMessage, name: str) -> None:

@@ -19,7 +19,21 @@ from langchain_core.language_models import BaseChatModel
 from agentos_engine.runtime import errors
 
 MAX_BODY = 32 * 1024 * 1024
-_BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+BASE_URLS = {
+    "anthropic": "https://api.anthropic.com",
+    "deepseek": "https://api.deepseek.com/v1",
+    "fireworks": "https://api.fireworks.ai/inference/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "mistralai": "https://api.mistral.ai/v1",
+    "nvidia": "https://integrate.api.nvidia.com/v1",
+    "ollama": "http://localhost:11434/v1",
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "perplexity": "https://api.perplexity.ai",
+    "together": "https://api.together.xyz/v1",
+    "xai": "https://api.x.ai/v1",
+}
+"""Where each provider is reached unless a Model says otherwise. All but Anthropic speak OpenAI's chat completions."""
 PARAMETERS = frozenset({
     "betas", "extra_body", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model_kwargs",
     "output_config", "presence_penalty", "reasoning", "reasoning_effort", "seed", "service_tier", "stop",
@@ -33,12 +47,12 @@ _HEADERS = ("accept", "content-type", "user-agent", "anthropic-version", "anthro
 def base_url(model: Mapping[str, Any]) -> str:
     """Where the model is reached; raises ``BadRequest`` for a provider that cannot be guarded."""
     provider = model["provider"]
-    if provider not in _BASE_URLS:
-        known = ", ".join(sorted(_BASE_URLS))
+    if provider not in BASE_URLS:
+        known = ", ".join(sorted(BASE_URLS))
         raise errors.RunError(
             "BadRequest", f"model {model['name']}: provider {provider} is not supported; known: {known}"
         )
-    return str(model.get("baseUrl") or _BASE_URLS[provider]).rstrip("/")
+    return str(model.get("baseUrl") or BASE_URLS[provider]).rstrip("/")
 
 
 def chat(model: Mapping[str, Any], key: str | None, client: httpx.AsyncClient) -> BaseChatModel:
@@ -49,10 +63,25 @@ def chat(model: Mapping[str, Any], key: str | None, client: httpx.AsyncClient) -
         raise errors.RunError("BadRequest", f"model {model['name']}: params.{min(unknown)} is not allowed")
     if model["provider"] == "anthropic":
         return _anthropic(model["model"], url, key, client, params)
+    return _openai(model["provider"], model["model"], url, key, client, params)
+
+
+def _openai(
+    provider: str, name: str, url: str, key: str | None, client: httpx.AsyncClient, params: dict[str, Any]
+) -> BaseChatModel:
+    from langchain_openai.chat_models import base
+
+    # Those who took over OpenAI's format took it as it was before `max_completion_tokens` and the responses API.
+    class_ = base.ChatOpenAI if provider == "openai" else base.BaseChatOpenAI
+    if provider != "openai":
+        params["use_responses_api"] = False
+    # What OpenAI's client has no argument for goes into the body as it is.
+    extra = {"top_k": "top_k"} | ({"seed": "random_seed"} if provider == "mistralai" else {})
+    if moved := {extra[param]: params.pop(param) for param in extra if param in params}:
+        params["extra_body"] = {**(params.get("extra_body") or {}), **moved}
     auth = {"authorization": f"Bearer {key}"} if key is not None else {}
-    made: BaseChatModel = init_chat_model(
-        model["model"],
-        model_provider="openai",
+    made: BaseChatModel = class_(
+        model=name,
         base_url=url,
         api_key=key or "none",
         max_retries=0,
