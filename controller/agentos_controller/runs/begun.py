@@ -11,13 +11,14 @@ from typing import Any
 class Begun:
     """A segment that holds its run. `next_seq` and `next_number` count its events and steps from here.
 
-    `delivery` is 1 unless an executor died with this segment before.
+    `delivery` is 1 unless an executor died with this segment before. `tenant_spec` is the tenant's access artifact as
+    it was when the segment began: labels, vars and limits hold to the segment's end.
     """
 
     run_id: str
     tenant_id: str
     tenant_name: str
-    tenant_labels: Mapping[str, str]
+    tenant_spec: Mapping[str, Any]
     thread_id: str
     kind: str
     name: str

@@ -202,7 +202,7 @@ def _first(row: RunRow, wanted: Wanted, pin: _Pin, given: Any, now: int) -> begu
         run_id=row.id,
         tenant_id=row.tenant_id,
         tenant_name=pin.tenant_name,
-        tenant_labels=pin.tenant_labels,
+        tenant_spec=pin.tenant_spec,
         thread_id=row.thread_id,
         kind=row.kind,
         name=row.name,
@@ -330,7 +330,7 @@ class _Pin:
     digest: str
     artifact_digest: str
     tenant_name: str
-    tenant_labels: Mapping[str, str]
+    tenant_spec: Mapping[str, Any]
 
 
 def _pin(conn: sa.Connection, wanted: Wanted) -> _Pin:
@@ -341,8 +341,7 @@ def _pin(conn: sa.Connection, wanted: Wanted) -> _Pin:
         raise errors.Problem("NotFound", f"No {wanted.kind} named {wanted.name} serves here")
     if row.state != "active":
         raise errors.Problem("Conflict", f"The tenant is {row.state} and takes no runs")
-    labels = (row.spec or {}).get("labels") or {}
-    return _Pin(row.active_seq, row.revision, row.digest, row.artifact_digest, row.name, labels)
+    return _Pin(row.active_seq, row.revision, row.digest, row.artifact_digest, row.name, row.spec or {})
 
 
 def _hold_key(conn: sa.Connection, wanted: Wanted, run_id: str, now: int) -> str | None:

@@ -68,7 +68,7 @@ async def begin(db: database.Database, run_id: str, segment: int, now: int) -> B
         run_id=row.id,
         tenant_id=row.tenant_id,
         tenant_name=row.tenant_name,
-        tenant_labels=(row.tenant_spec or {}).get("labels") or {},
+        tenant_spec=row.tenant_spec or {},
         thread_id=row.thread_id,
         kind=row.target_kind,
         name=row.target_name,

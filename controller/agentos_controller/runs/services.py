@@ -6,7 +6,7 @@ Everything is resolved at the call that needs it and belongs to the run's own te
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -81,7 +81,6 @@ class Here:
         self._world = world
         self._tenant_id = begun.tenant_id
         self._recording = recording
-        self.labels: Mapping[str, str] = begun.tenant_labels
 
     @property
     def cassette(self) -> cassettes.Cassette | None:

@@ -77,10 +77,11 @@ class Worker:
         if begun is not None:
             await self._hold(begun)
 
-    def take(self, begun: segments.Begun) -> None:
+    def take(self, begun: segments.Begun) -> asyncio.Task[None]:
         """Execute a segment that has begun already; `segment` of the same then only waits for its end."""
         task = asyncio.get_running_loop().create_task(self._hold(begun), name=f"segment {begun.run_id}")
         self._taken[begun.run_id] = task
+        return task
 
     async def _hold(self, begun: segments.Begun) -> None:
         run_id, segment = begun.run_id, begun.segment
@@ -139,7 +140,9 @@ class Worker:
                     "trigger": begun.cause.get("type"),
                     "user": begun.actor,
                 },
-                "tenant": {"name": begun.tenant_name, "labels": dict(here.labels)},
+                "tenant": {"name": begun.tenant_name, "labels": begun.tenant_spec.get("labels") or {}},
+                "vars": begun.tenant_spec.get("vars") or {},
+                "limits": begun.tenant_spec.get("limits") or {},
                 "recorder": told,
                 "tokens": True,
             }

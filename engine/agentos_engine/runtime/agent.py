@@ -82,7 +82,7 @@ class Agent:
     def _node(self, work: Any) -> Any:
         async def node(values: dict[str, Any], config: RunnableConfig) -> lg.Command[Any]:
             frame = frames.Frame.of(config)
-            meter = limits.Meter(self._caps, values["spent"], frame.meter, frame.prefix)
+            meter = limits.Meter(self._caps, values["spent"], frame.meter, frame.prefix, frame.outer)
             names = {**frame.names, "input": values["input"]}
             names["now"] = values.get("now") or frame.names["run"]["startedAt"]
             call = actions.Call(frame, names, frame.prefix, "agent", meter, config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,8 @@ class Frame:
     """`names` are what expressions see of the run: ``run``, ``thread``, ``tenant``, ``vars``.
 
     `prefix` begins the path of every step inside (``sub/``). `clients` holds this run's model clients by secret and
-    settings. `tokens` asks models to stream and emits ``token`` events.
+    settings. `tokens` asks models to stream and emits ``token`` events. `outer` are caps on the run as a whole, besides
+    those of its own graph; only the run's own graph has them.
     """
 
     services: world.Services
@@ -35,6 +36,7 @@ class Frame:
     prefix: str = ""
     depth: int = 1
     max_depth: int = limits.DEFAULT_DEPTH
+    outer: Sequence[float] | None = None
     tokens: bool = False
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
     chance: Callable[[], float] = random.random
@@ -45,8 +47,9 @@ class Frame:
         """The frame in `config`, or that of a run's own graph.
 
         Of ``configurable`` it reads ``services``, ``run`` and ``tenant``; ``thread_id`` (``<tenant id>/<thread id>``)
-        or ``thread``; and where given ``recorder``, ``vars``, ``tokens`` (stream), ``sleep`` and ``chance``. The
-        ``clients`` come from `graphs.build`.
+        or ``thread``; and where given ``recorder``, ``vars``, ``limits`` (the tenant's: ``{steps, tokens, costUsd,
+        timeoutMs, depth}``), ``tokens`` (stream), ``sleep`` and ``chance``. ``clients`` and ``depth``, the graph's own
+        limit, come from `graphs.build`.
         """
         given: Mapping[str, Any] = config["configurable"]
         if (frame := given.get(KEY)) is not None:
@@ -59,11 +62,15 @@ class Frame:
         run["startedAt"] = library.time_text(datetime.fromisoformat(started) if isinstance(started, str) else started)
         thread = given.get("thread") or {"id": str(given.get("thread_id", "")).rpartition("/")[2], "turns": 0}
         tenant = given.get("tenant") or {"name": "", "labels": {}}
+        tenants: Mapping[str, Any] = given.get("limits") or {}
+        own_depth = given.get("depth") or limits.DEFAULT_DEPTH
         optional = {name: given[name] for name in ("sleep", "chance", "clients") if name in given}
         return cls(
             services=given["services"],
             recorder=given.get("recorder") or world.NullRecorder(),
             names={"run": run, "thread": thread, "tenant": tenant, "vars": given.get("vars", {})},
+            max_depth=min(own_depth, tenants.get("depth") or own_depth),
+            outer=limits.caps(tenants) if tenants else None,
             tokens=bool(given.get("tokens", False)),
             **optional,
         )
@@ -79,7 +86,7 @@ class Frame:
                 "LimitExceeded", f"limits.depth ({self.max_depth}) is used up", path, {"limit": "depth"}, limit=meter
             )
         deepest = self.max_depth if max_depth is None else min(self.max_depth, self.depth + max_depth)
-        return replace(self, meter=meter, prefix=f"{path}/", depth=self.depth + 1, max_depth=deepest)
+        return replace(self, meter=meter, prefix=f"{path}/", depth=self.depth + 1, max_depth=deepest, outer=None)
 
 
 def configured(config: lg.RunnableConfig, frame: Frame, recursion_limit: int) -> lg.RunnableConfig:

@@ -92,5 +92,5 @@ async def build(
     built = await graphs.graph(digest, services)
     root = copy.copy(built.compiled)
     root.checkpointer = checkpointer
-    root.config = {"recursion_limit": built.recursion_limit, "configurable": {"clients": {}}}
+    root.config = {"recursion_limit": built.recursion_limit, "configurable": {"clients": {}, "depth": built.max_depth}}
     return root

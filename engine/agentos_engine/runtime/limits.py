@@ -34,14 +34,23 @@ def caps(limits: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 class Meter:
-    """What one level has spent: `spent` in all, `delta` since this meter was made."""
+    """What one level has spent: `spent` in all, `delta` since this meter was made.
 
-    __slots__ = ("_children", "caps", "delta", "parent", "path", "spent")
+    `outer` are caps from outside of the graph, the tenant's: the tighter of two holds.
+    """
+
+    __slots__ = ("_children", "_outer", "caps", "delta", "parent", "path", "spent")
 
     def __init__(
-        self, level_caps: Sequence[float], spent: Sequence[int] = ZERO, parent: Meter | None = None, path: str = ""
+        self,
+        level_caps: Sequence[float],
+        spent: Sequence[int] = ZERO,
+        parent: Meter | None = None,
+        path: str = "",
+        outer: Sequence[float] | None = None,
     ) -> None:
-        self.caps = level_caps
+        self.caps = level_caps if outer is None else tuple(map(min, level_caps, outer))
+        self._outer = outer
         self.spent = list(spent)
         self.delta = [0, 0, 0, 0, 0]
         self.parent = parent
@@ -109,8 +118,12 @@ class Meter:
         if index == ACTIVE:
             cap = f"{cap:g} ms"
         name = _NAMES[index]
+        whose = ", set for the tenant" if self._outer is not None and self._outer[index] == self.caps[index] else ""
         return errors.RunError(
-            class_, f"limits.{name} of {self.path or 'the run'} ({cap}) is used up", details={"limit": name}, limit=self
+            class_,
+            f"limits.{name} of {self.path or 'the run'} ({cap}{whose}) is used up",
+            details={"limit": name},
+            limit=self,
         )
 
 

@@ -60,7 +60,7 @@ class Workflow:
     def _node(self, step: steps.Step) -> Any:
         async def node(values: dict[str, Any], config: RunnableConfig) -> lg.Command[Any]:
             frame = frames.Frame.of(config)
-            meter = limits.Meter(self._caps, values["spent"], frame.meter, frame.prefix)
+            meter = limits.Meter(self._caps, values["spent"], frame.meter, frame.prefix, frame.outer)
             this = turn.Turn(values, self._channels, self._reducers, frame, meter, config)
             loop = asyncio.get_running_loop()
             started = loop.time()
