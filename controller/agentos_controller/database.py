@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentos_controller import hub, migrations, postgresql_cursor, settings, sqlite_cursor, sqlite_library
+from agentos_controller import hub, migrations, settings, sqlite_cursor, sqlite_library
 from agentos_controller.tables import columns
 
 sqlite_library.install()  # before an engine below imports the driver
@@ -101,6 +101,8 @@ class Database:
         """
         done: T
         if self.dialect == "postgresql":
+            from agentos_controller import postgresql_cursor
+
             async with self._pipelined.connect() as conn:
                 done = await postgresql_cursor.transact(conn, body)
             return done
@@ -274,6 +276,9 @@ def _sqlite_engine(path: Path, size: int, durable: bool, *, writer: bool) -> Asy
 
 
 def _postgresql_engine(url: str, size: int, *, writer: bool) -> AsyncEngine:
+    # Imported here: psycopg is slow to load, and SQLite does without.
+    from agentos_controller import postgresql_cursor
+
     parsed = sa.make_url(re.sub(r"^postgresql:", "postgresql+psycopg:", url))
     given = parsed.query.get("options", "")
     options = f"{given if isinstance(given, str) else ' '.join(given)} -c search_path={SCHEMA},public"
