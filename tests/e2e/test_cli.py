@@ -15,6 +15,9 @@ from tests.support import manifests, repos
 from tests.support.controller import Controller, agentos, serving
 from tests.support.manifests import HEAD
 
+pytestmark = pytest.mark.xdist_group("cli")
+"""One controller serves all of these."""
+
 ASKING = f"""{HEAD}kind: Workflow
 metadata: {{name: asking, labels: {{team: growth}}}}
 spec:
@@ -195,11 +198,12 @@ def test_moving_between_generations(served: Controller, repo: repos.Repo) -> Non
     wrong = served.agentos("plan", str(repo.folder), "--live", "--detailed-exitcode")
     assert wrong.returncode == 1
     assert "agents/greeter.yaml:6:10: error UnknownReference" in wrong.stdout
-    repo.commit({path: files[path].replace("Be kind.", "Be kinder."), "agents/lonely.yaml": None})
-    (repo.folder / "agents" / "lonely.yaml").unlink()
-    planned = served.agentos("plan", str(repo.folder), "--revision", repo.head, "--detailed-exitcode")
+    # On a branch that nothing follows: the controller may look at the source at any moment.
+    repo.commit({path: files[path].replace("Be kind.", "Be kinder."), "agents/lonely.yaml": None}, branch="next")
+    planned = served.agentos("plan", str(repo.folder), "--revision", "next", "--detailed-exitcode")
     assert (planned.returncode, planned.stderr) == (2, ""), planned.stdout
     assert "~ agent/greeter" in planned.stdout
+    repo.commit()
     good(served, "reconcile", "--tenant", "default")
     none = served.agentos("plan", str(repo.folder), "--revision", repo.head, "--detailed-exitcode")
     assert (none.returncode, none.stdout) == (0, "No changes.\n")
