@@ -183,5 +183,8 @@ register("p", "Conflict", "The state does not allow this", "Read the current sta
 register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)
 register("p", "IdempotencyMismatch", "The Idempotency-Key was used for another request", "Use a new key.", 422)
 register("p", "RequestTooLarge", "The request body is too large", "Send less.", 413)
+register(
+    "p", "QuotaExceeded", "The tenant's quota is used up", "Wait for runs to end or for `resetsAt`, or raise it.", 429
+)
 register("p", "NotReadyYet", "The server is still starting", "Try again in a moment.", 503)
 register("p", "InternalError", "An unexpected error", "Report it with the request id.", 500)

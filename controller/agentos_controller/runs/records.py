@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import audit, bulk, clock, database, ids, tables
-from agentos_controller.runs import begun, bodies, inputs, queue, statements, states
+from agentos_controller.runs import begun, bodies, inputs, queue, quotas, statements, states
 from agentos_engine import errors
 
 RUNNABLE = ("Agent", "Workflow")
@@ -87,7 +87,7 @@ async def create_run(
 
     Raises:
         errors.Problem: ``NotFound`` (no such runnable resource serves), ``InvalidRequest`` (the input does not fit),
-            ``Conflict`` (the thread is busy, the tenant takes no runs).
+            ``Conflict`` (the thread is busy, the tenant takes no runs), ``QuotaExceeded``.
     """
     wanted = Wanted(tenant_id, kind, name, input, cause, actor, thread_id, key, interactive, run_id=run_id)
     now = clock.now_us()
@@ -129,6 +129,8 @@ def _make(
     body = bodies.load(conn, wanted.tenant_id, pin.artifact_digest)
     given = {} if wanted.input is None else wanted.input
     inputs.check(f"{wanted.kind}/{wanted.name}", body, given)
+    if quota := pin.tenant_spec.get("quota"):
+        quotas.check(conn, wanted.tenant_id, quota, now)
     in_queue = False
     if not wanted.interactive and wanted.after is None and starter is not None:
         in_queue = starter.enqueue(conn, run_id, 0)

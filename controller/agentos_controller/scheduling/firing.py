@@ -21,7 +21,8 @@ from agentos_controller.scheduling import ticks
 from agentos_engine import errors
 from agentos_engine.expressions import evaluate
 
-Decision = Literal["started", "skipped_overlap", "skipped_late", "suspended"]
+Decision = Literal["started", "skipped_overlap", "skipped_late", "skipped_quota", "suspended"]
+_REFUSED: Mapping[str, Decision] = {"Conflict": "skipped_overlap", "QuotaExceeded": "skipped_quota"}
 PUNCTUAL_US = 60 * clock.SECOND
 """Up to this lateness a tick was not missed: it runs without `catchUp`."""
 LOGGED = 20
@@ -127,9 +128,14 @@ async def _decide(
         # The tick is over either way; what keeps it from running is said where people look for it.
         _log.warning(
             "a schedule's run was refused",
-            extra={"schedule": planned.name, "tenant": planned.tenant_id, "code": problem.code},
+            extra={
+                "schedule": planned.name,
+                "tenant": planned.tenant_id,
+                "code": problem.code,
+                "detail": problem.detail,
+            },
         )
-        return ("skipped_overlap" if problem.code == "Conflict" else "suspended"), None
+        return _REFUSED.get(problem.code, "suspended"), None
     return "started", row.id
 
 

@@ -38,7 +38,10 @@ class NewRun(bodies.Body):
 @router.post(
     "",
     **answers.answers(
-        "Run", "The run, as far as it came in the time waited for", status=201, problems=("Conflict", "NotFound")
+        "Run",
+        "The run, as far as it came in the time waited for",
+        status=201,
+        problems=("Conflict", "NotFound", "QuotaExceeded"),
     ),
 )
 async def create_run(

@@ -195,7 +195,7 @@ sa.Table(
     key("tenant_id", Id),
     key("schedule", Name),
     key("tick", Time),  # one row per tick: the second replica's insert fails
-    *choice("decision", "started", "skipped_overlap", "skipped_late", "suspended", "replaced"),
+    *choice("decision", "started", "skipped_overlap", "skipped_late", "skipped_quota", "suspended", "replaced"),
     optional("run_id", Id),
     required("lateness", Time),
     required("at", Time),
