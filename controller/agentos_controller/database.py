@@ -12,14 +12,14 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentos_controller import hub, migrations, settings, sqlite_cursor, sqlite_library
+from agentos_controller import hub, migrations, postgresql_claim, settings, sqlite_cursor, sqlite_library
 from agentos_controller.tables import columns
 
 sqlite_library.install()  # before an engine below imports the driver
@@ -32,10 +32,11 @@ SCHEMA = "agentos"
 _JSON: dict[str, Any] = {"json_serializer": columns.dump, "json_deserializer": columns.load}
 _PING_AFTER_S = 10.0
 _MIGRATION_LOCK = 0x6167656E746F73  # "agentos"
+_ONE_PROCESS = "in this release one process serves a database"
 
 
 class DatabaseInUse(settings.ConfigurationError):
-    """Another process serves the same SQLite file."""
+    """Another process serves the same database."""
 
 
 class SchemaNewer(settings.ConfigurationError):
@@ -149,15 +150,24 @@ class Database:
             await conn.run_sync(_upgrade)
         return True
 
-    @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
-        """Be the only process that serves this SQLite file, while the block lasts. PostgreSQL has no such limit.
+    @contextlib.asynccontextmanager
+    async def claim(self) -> AsyncIterator[None]:
+        """Be the only process that serves this database, while the block lasts.
+
+        It keeps two servers from being started by mistake; what is committed does not rely on it.
 
         Raises:
             DatabaseInUse: another process does; the message names it.
+            settings.ConfigurationError: PostgreSQL cannot be reached.
         """
         if self.path is None:
-            yield
+            async with postgresql_claim.held(self.url) as holder:
+                if holder is not None:
+                    raise DatabaseInUse(
+                        f"the database is served by another process ({holder}): stop it, or choose another "
+                        f"--database-url; {_ONE_PROCESS}"
+                    )
+                yield
             return
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self.path.with_name(self.path.name + ".lock")
@@ -169,7 +179,7 @@ class Database:
                 holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
                 raise DatabaseInUse(
                     f"{self.path} is served by another process (pid {holder}): stop it, or choose another "
-                    "--state-dir; several processes need PostgreSQL"
+                    f"--state-dir; {_ONE_PROCESS}"
                 ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -79,7 +79,7 @@ async def _serve(chosen: settings.Settings) -> None:
     db = database.Database(chosen.database_url, durable=chosen.durable)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(contextlib.closing(listener))
-        stack.enter_context(db.claim())
+        await stack.enter_async_context(db.claim())
         stack.push_async_callback(db.close)
         await db.migrate()
         vault = secrets.Secrets(

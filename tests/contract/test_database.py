@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -346,27 +344,45 @@ async def test_sqlite_is_new_enough_and_in_wal_mode(sqlite: Database) -> None:
 
 
 CLAIM = """
-import sys
+import asyncio, sys
 from agentos_controller.database import Database
-with Database(sys.argv[1]).claim():
-    print("claimed", flush=True)
-    sys.stdin.read()
+async def claim():
+    async with Database(sys.argv[1]).claim():
+        print("claimed", flush=True)
+        sys.stdin.read()
+asyncio.run(claim())
 """
 
 
-def test_a_second_process_on_one_sqlite_file_is_refused(sqlite_url: str) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CLAIM, sqlite_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+async def test_a_second_process_on_one_database_is_refused(dialect: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue(f"{dialect}_url")
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", CLAIM, url, stdin=pipe, stdout=pipe)
     try:
         assert child.stdout is not None
-        assert child.stdout.readline() == "claimed\n"
-        with pytest.raises(DatabaseInUse, match=rf"pid {child.pid}\b"), Database(sqlite_url).claim():
-            pass
+        assert await child.stdout.readline() == b"claimed\n"
+        with pytest.raises(DatabaseInUse, match=rf"pid {child.pid}\b.*one process serves a database"):
+            async with Database(url).claim():
+                pass
     finally:
-        child.communicate()
-    with Database(sqlite_url).claim():
-        assert Path(sqlite_url.removeprefix("sqlite:///") + ".lock").exists()
+        child.kill()
+        await child.communicate()
+    async with Database(url).claim():
+        """The dead hold nothing."""
+
+
+async def test_a_claim_on_one_database_is_none_on_another(postgresql_url: str, sqlite_url: str) -> None:
+    other = sa.make_url(postgresql_url).set(database="postgres").render_as_string(hide_password=False)
+    async with Database(postgresql_url).claim(), Database(other).claim(), Database(sqlite_url).claim():
+        pass
+
+
+async def test_a_database_that_cannot_be_reached_is_told(postgresql_url: str) -> None:
+    url = sa.make_url(postgresql_url).set(database="absent").render_as_string(hide_password=False)
+    with pytest.raises(settings.ConfigurationError, match="cannot be reached"):
+        async with Database(url).claim():
+            pass
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from tests.support import running
 
 async def main(url: str, keys: Path) -> None:
     db = database.Database(url)
-    with db.claim():
-        async with running.executing(db, clock.SystemClock(), keys):
-            print("launched", flush=True)
-            await asyncio.Event().wait()
+    async with db.claim(), running.executing(db, clock.SystemClock(), keys):
+        print("launched", flush=True)
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
