@@ -395,6 +395,9 @@ def _claim_thread(conn: sa.Connection, wanted: Wanted, thread_id: str, run_id: s
         "created_at": now,
         "updated_at": now,
     }
+    if wanted.thread_id is None:
+        conn.execute(statements.THREAD, row)
+        return
     taken = conn.execute(statements.claim(conn.dialect.name), row)
     if taken.one_or_none() is None:
         raise errors.Problem("Conflict", f"Thread {thread_id} is busy with another run", thread=thread_id)

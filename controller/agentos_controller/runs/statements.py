@@ -49,6 +49,8 @@ PIN = (
 
 RUN = sa.insert(_run)
 EVENT = sa.insert(_event)
+THREAD = sa.insert(_thread)
+"""For a thread that is new with its run; any other is taken by `claim`."""
 
 BEGIN = (
     sa.update(_run)
