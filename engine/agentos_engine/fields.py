@@ -17,7 +17,7 @@ ID_PATTERN = "^[a-z][A-Za-z0-9]{0,47}$"
 OPERATION_ID_PATTERN = "^[a-z][A-Za-z0-9_]{0,63}$"
 OPERATION_PATTERN = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?\.[a-z][A-Za-z0-9_]{0,63}$"
 ERROR_PATTERN = "^[A-Z][A-Za-z0-9]{0,63}$"
-SECRET_PATTERN = "^[a-z0-9]([-._a-z0-9]{0,251}[a-z0-9])?$"  # noqa: S105
+SECRET_PATTERN = "^[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?$"  # noqa: S105
 HOST_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$"
 URL_PATTERN = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
 HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
@@ -28,7 +28,7 @@ TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]
 REQUEST_PATTERN = r"^(GET|HEAD|POST|PUT|PATCH|DELETE) /\S*$"
 APPROVER_PATTERN = r"^(user|role/[a-z]([-a-z0-9]{0,61}[a-z0-9])?|user/[^\s]{1,253})$"
 MEMBER_PATTERN = r"^(user|key|group)/[^\s/][^\s]{0,253}$"
-GIT_PATTERN = r"^(https?://[^\s]+|file:///[^\s]+)$"
+GIT_PATTERN = r"^(https://[^\s?#]+|file:///[^\s]+)$"
 LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE_PATTERN = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
@@ -70,7 +70,7 @@ PATTERN_HELP = {
     OPERATION_PATTERN: "Write `connector.operation`, for example `meta-ads.get_insights`.",
     OPERATION_ID_PATTERN: "An operation's id has letters, digits and underscores, beginning with a lower-case letter.",
     ERROR_PATTERN: "An error class is written like `RateLimited`; `Error` stands for any.",
-    SECRET_PATTERN: "The name of a secret: lower-case letters, digits, `-`, `_` and `.`.",
+    SECRET_PATTERN: "A secret's name has lower-case letters, digits, and `-`, `_`, `.` in between; at most 63 of them.",
     HOST_PATTERN: "A host name, with a port if need be: api.example.com or api.example.com:8443.",
     URL_PATTERN: "An address such as https://api.example.com/v1, without credentials, query or fragment.",
     TIME_PATTERN: "A time with its offset: 2026-03-01T09:00:00Z.",
@@ -81,7 +81,7 @@ PATTERN_HELP = {
     EVENT_PATTERN: "An event's type: letters, digits, `.`, `_`, `/` and `-`.",
     REF_PATTERN: "A branch, tag or commit: letters, digits, `.`, `_`, `/` and `-`.",
     SCHEME_PATTERN: "The name of a signature scheme, for example `hub_sha256`.",
-    GIT_PATTERN: "An address such as https://git.example.com/acme/agents.git.",
+    GIT_PATTERN: "An address such as https://git.example.com/acme/agents.git; plain http and ssh are refused.",
     LABEL_KEY_PATTERN: "A label's key: letters, digits, `-`, `_`, `.`, with an optional `prefix/`.",
     LABEL_VALUE_PATTERN: "A label's value: at most 63 letters, digits, `-`, `_` or `.`.",
     "^x-": "Keys of your own begin with `x-`.",

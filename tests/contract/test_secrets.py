@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from agentos_controller import bulk, ids, redaction, secrets, settings, tables
 from agentos_controller import clock as clocks
 from agentos_controller.database import Database
 from agentos_controller.secrets.store import SecretMissing
+from agentos_engine import fields
 from agentos_engine.errors import Problem
 from agentos_engine.runtime import scrub
 
@@ -134,8 +136,9 @@ async def test_a_foreign_key_file_is_noticed_at_the_start(database: Database, ma
 
 @pytest.mark.parametrize(
     ("name", "value", "path"),
-    [("Upper", CANARY, "name"), ("../x", CANARY, "name"), ("a" * 64, CANARY, "name"), ("a", "abc", "value"),
-     ("a", "x" * 65_537, "value"), ("a", "with\0nul", "value"), ("a", "lone\ud800", "value")],
+    [("Upper", CANARY, "name"), ("../x", CANARY, "name"), ("..", CANARY, "name"), (".a", CANARY, "name"),
+     ("a_", CANARY, "name"), ("a/b", CANARY, "name"), ("a\n", CANARY, "name"), ("a" * 64, CANARY, "name"),
+     ("a", "abc", "value"), ("a", "x" * 65_537, "value"), ("a", "with\0nul", "value"), ("a", "lone\ud800", "value")],
 )  # fmt: skip
 async def test_what_cannot_be_kept_is_refused(database: Database, make: Make, name: str, value: str, path: str) -> None:
     with pytest.raises(Problem) as raised:
@@ -144,12 +147,20 @@ async def test_what_cannot_be_kept_is_refused(database: Database, make: Make, na
     assert value not in str(raised.value) or value == "abc"
 
 
+@pytest.mark.parametrize("name", ["7", "api.example.com_v2", "a" * 63])
+async def test_every_name_that_a_manifest_may_write_can_be_set(database: Database, make: Make, name: str) -> None:
+    assert TypeAdapter(fields.SecretName).validate_python(name) == name
+    await put(database, make(), name, CANARY)
+    assert await make().resolve(TENANT, name) == CANARY
+
+
 async def test_a_mounted_value_wins(database: Database, make: Make, tmp_path: Path) -> None:
     mount = tmp_path / "mount"
     data = mount / "acme" / "..data"
     data.mkdir(parents=True)
     (data / "key").write_text("mounted-value\n")
     (mount / "acme" / "key").symlink_to(data / "key")
+    (mount / "acme" / "api..key_v1.2").write_text("dotted-value")
     (tmp_path / "outside").write_text("not for them")
     (mount / "acme" / "stolen").symlink_to(tmp_path / "outside")
     (mount / "acme" / "large").write_bytes(b"x" * 70_000)
@@ -162,12 +173,14 @@ async def test_a_mounted_value_wins(database: Database, make: Make, tmp_path: Pa
     await put(database, store, "only-stored", "stored-value")
     assert await store.resolve(TENANT, "key") == "mounted-value"
     assert await store.resolve(TENANT, "only-stored") == "stored-value"
-    for name in ("stolen", "large", "binary", "..data", "../acme/key"):
+    for name in ("stolen", "large", "binary", "..data", "..", ".", "../acme/key", "a/../key"):
         assert await store.find(TENANT, name) is None
     assert await store.find(OTHER, "key") is None
     async with database.read() as conn:
         found = {each.name: each.provider for each in await store.listed(conn, TENANT)}
     assert (found["key"], found["only-stored"]) == ("mounted", "stored")
+    assert found["api..key_v1.2"] == "mounted"
+    assert await store.resolve(TENANT, "api..key_v1.2") == "dotted-value"
     with pytest.raises(settings.ConfigurationError, match="no directory"):
         make(tmp_path / "nowhere")
 

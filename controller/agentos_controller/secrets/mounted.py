@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 from agentos_controller import settings
+from agentos_engine import fields
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TENANT = re.compile(fields.NAME_PATTERN)
+_NAME = re.compile(fields.SECRET_PATTERN)
 MAXIMUM = 65_536
 """Bytes of a secret."""
 
@@ -32,7 +34,7 @@ class Mounted:
         folder = self._inside(tenant)
         if folder is None or not folder.is_dir():
             return []
-        return sorted(entry.name for entry in folder.iterdir() if _LABEL.fullmatch(entry.name) and entry.is_file())
+        return sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name) and entry.is_file())
 
     def read(self, tenant: str, name: str) -> str | None:
         """The value without its last line break; None if there is none, or if it is no text of bounded size."""
@@ -44,8 +46,8 @@ class Mounted:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def _inside(self, *labels: str) -> Path | None:
-        if not all(_LABEL.fullmatch(label) for label in labels):
+    def _inside(self, tenant: str, *name: str) -> Path | None:
+        if not _TENANT.fullmatch(tenant) or not all(_NAME.fullmatch(part) for part in name):
             return None
-        path = self._directory.joinpath(*labels).resolve()
+        path = self._directory.joinpath(tenant, *name).resolve()
         return path if path.is_relative_to(self._directory) else None

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentos_controller import clock, database, redaction, tables
 from agentos_controller.secrets import mounted, vault
 from agentos_controller.secrets.value import SecretValue
-from agentos_engine import errors
+from agentos_engine import errors, fields
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(fields.SECRET_PATTERN)
 
 
 class SecretMissing(LookupError):
@@ -191,7 +191,7 @@ async def _tenant_name(conn: AsyncConnection, tenant_id: str) -> str | None:
 def _validate(name: str, value: str) -> None:
     size = len(value.encode(errors="surrogatepass"))
     if not _NAME.fullmatch(name):
-        path, message = "name", "a secret's name has lower-case letters, digits and hyphens, at most 63"
+        path, message = "name", fields.PATTERN_HELP[fields.SECRET_PATTERN]
     elif len(value) < redaction.MINIMUM:
         path, message = "value", f"shorter than {redaction.MINIMUM} characters, which could not be redacted"
     elif size > mounted.MAXIMUM:

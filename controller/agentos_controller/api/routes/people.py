@@ -12,12 +12,12 @@ from agentos_controller import audit
 from agentos_controller.api import answers, bodies, deps, idempotency, routing
 from agentos_controller.api.routes import work
 from agentos_controller.views import operations, paging, shapes
-from agentos_engine import literals
+from agentos_engine import fields, literals
 from agentos_engine.errors import Problem
 
 router = routing.router("people", "/v1")
 
-SecretName = Annotated[str, Path(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="Name of the secret")]
+SecretName = Annotated[str, Path(pattern=fields.SECRET_PATTERN, description="Name of the secret")]
 
 
 class NewKey(bodies.Body):
