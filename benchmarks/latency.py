@@ -59,7 +59,7 @@ def _compare(
     name: str, bare: Callable[[int], list[float]], root: Path, database: str | None, runs: int, idle: float
 ) -> None:
     with Server(str(root / "repository"), root / f"state-{name}", database=database) as server:
-        while not server.get("/v1/tenants/default")["counts"]["ready"]:
+        while not any(tenant["counts"]["ready"] for tenant in server.get("/v1/tenants")["items"]):
             time.sleep(0.02)
         for _ in range(20):
             _run(server)
