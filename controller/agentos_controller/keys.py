@@ -1,8 +1,8 @@
 """API keys: who calls, for which tenant, and what they may do.
 
 A key is ``aos_<prefix>_<secret>`` with 256 random bits; the database holds its SHA-256, which for such a secret needs
-no salt and no slow hash. The text is shown once, when the key is made. Roles are names: what they mean for approvals is
-compiled from the manifests of kind Role.
+no salt and no slow hash. The text is shown once, when the key is made. Roles are names: what they permit, and who holds
+them besides, is compiled from the manifests of kind Role.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Keys:
             row = (await conn.execute(sa.select(table).where(table.c.prefix == prefix))).one_or_none()
         if row is None or not hmac.compare_digest(row.hash, digest) or row.revoked_at is not None:
             return None
-        granted = frozenset[str]().union(*(_IMPLIED[permission] for permission in row.permissions))
+        granted = implied(row.permissions)
         principal = Principal(f"key:{row.id}", row.name, row.tenant_id, granted, frozenset(row.roles), row.id)
         if len(self._cache) >= _CACHED:
             self._cache.clear()
@@ -190,6 +190,11 @@ class Keys:
             await conn.execute(
                 table.update().where(table.c.id == known.principal.key_id, stale).values(last_used_at=now)
             )
+
+
+def implied(permissions: Collection[str]) -> frozenset[str]:
+    """`permissions` with those that they imply."""
+    return frozenset[str]().union(*(_IMPLIED[permission] for permission in permissions))
 
 
 def _hash(text: str) -> str:

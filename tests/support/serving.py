@@ -124,4 +124,5 @@ def workflow(
 
 def _type(name: str) -> artifacts.ArtifactType:
     types: dict[str, artifacts.ArtifactType] = {"Schedule": "schedule", "Connector": "connector", "Trigger": "trigger"}
+    types |= {"Role": "access", "Tenant": "access"}
     return types.get(name.partition("/")[0], "graph")

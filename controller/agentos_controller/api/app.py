@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from agentos_controller.api import directory, edge, metrics, parts, problems
+from agentos_controller.api import directory, edge, metrics, parts, problems, roles
 from agentos_controller.api.routes import (
     approvals,
     people,
@@ -39,6 +39,7 @@ def create(made_of: parts.Parts, *, max_body: int = edge.MAX_BODY) -> FastAPI:
     )
     app.state.parts = made_of
     app.state.directory = directory.Directory(made_of.clock.monotonic)
+    app.state.roles = roles.Roles(made_of.clock.monotonic)
     app.state.metrics = counted = metrics.Metrics()
     # Taken over as they are: an included router resolves its routes anew at every request. The busiest come first.
     for module in (runs, system, resources, tenants, watch, approvals, sources, work, people):

@@ -2,21 +2,26 @@
 
 `Needs` resolves key, permission and tenant in that order of secrecy: a key of one tenant learns nothing of another,
 not even that it exists, so a foreign tenant answers as a missing one (404) before any permission is looked at.
+
+A permission comes from the key or from a Role. A Role's grant that is limited to kinds or names counts only where the
+route says what it is `about`: one resource, or what one run runs.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+import sqlalchemy as sa
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator
 
-from agentos_controller import keys
-from agentos_controller.api import directory, parts
+from agentos_controller import keys, tables
+from agentos_controller.api import directory, parts, roles
 from agentos_controller.views import paging
 from agentos_engine.errors import Problem
 
@@ -61,25 +66,35 @@ class TenantCall(Call):
         return self.tenant.name
 
 
+About = Callable[[Request, directory.Entry], Awaitable[tuple[str, str] | None]]
+"""Kind and name of the one thing a request on a tenant is about; None if that cannot be said."""
+
+
 class Needs:
     """What a route needs of its caller, as a dependency that gives the `Call`."""
 
-    def __init__(self, permission: Permission) -> None:
+    def __init__(self, permission: Permission, about: About | None = None) -> None:
         self.permission: Permission = permission
+        self.about = about
 
     scope: Scope = "own"
 
-    async def principal(self, request: Request) -> keys.Principal:
+    async def caller(self, request: Request) -> roles.Standing:
         found: keys.Principal | None = None
         if (text := _presented(request)) is not None:
             found = await parts_of(request).keys.authenticate(text)
         if found is None:
             raise Problem("Unauthenticated", "no valid API key was sent")
-        return found
+        return await roles_of(request).standing(parts_of(request).database, found)
 
-    def permit(self, principal: keys.Principal) -> None:
-        if not principal.may(self.permission):
-            raise Problem("Forbidden", f"this key lacks the permission `{self.permission}`", permission=self.permission)
+    async def permit(self, caller: roles.Standing, request: Request, tenant: directory.Entry | None) -> None:
+        if caller.principal.may(self.permission):
+            return
+        if caller.limited and self.about is not None and tenant is not None:
+            named = await self.about(request, tenant)
+            if named is not None and caller.may(self.permission, *named):
+                return
+        raise Problem("Forbidden", f"this key lacks the permission `{self.permission}`", permission=self.permission)
 
 
 class OfOwn(Needs):
@@ -87,9 +102,9 @@ class OfOwn(Needs):
 
     async def __call__(self, request: Request) -> Call:
         _known_parameters(request)
-        principal = await self.principal(request)
-        self.permit(principal)
-        return Call(principal, parts_of(request), None, principal.tenant_id)
+        caller = await self.caller(request)
+        await self.permit(caller, request, None)
+        return Call(caller.principal, parts_of(request), None, caller.principal.tenant_id)
 
 
 class OfTenant(Needs):
@@ -101,13 +116,40 @@ class OfTenant(Needs):
         self, request: Request, tenant: Annotated[str, Path(description="Name of the tenant")]
     ) -> TenantCall:
         _known_parameters(request)
-        principal = await self.principal(request)
+        caller = await self.caller(request)
         parts_ = parts_of(request)
         row = await directory_of(request).find(parts_.database, tenant)
-        if row is None or principal.tenant_id not in (None, row.id):
+        if row is None or caller.principal.tenant_id not in (None, row.id):
             raise Problem("NotFound", f"there is no tenant {tenant[:80]}")
-        self.permit(principal)
-        return TenantCall(principal, parts_, row, row.id)
+        await self.permit(caller, request, row)
+        return TenantCall(caller.principal, parts_, row, row.id)
+
+
+async def resource_in_path(request: Request, _tenant: directory.Entry) -> tuple[str, str]:
+    """The resource at `…/{kind}/{name}`."""
+    return request.path_params["kind"], request.path_params["name"]
+
+
+async def target_in_body(request: Request, _tenant: directory.Entry) -> tuple[str, str] | None:
+    """What the run in the body is to run."""
+    try:
+        body = await request.json()
+    except ValueError:
+        return None
+    kind, name = (body.get("kind"), body.get("name")) if isinstance(body, dict) else (None, None)
+    return (kind, name) if isinstance(kind, str) and isinstance(name, str) else None
+
+
+async def target_of_run(request: Request, tenant: directory.Entry) -> tuple[str, str] | None:
+    """What the run `{id}` runs."""
+    run_id = request.path_params["id"].lower()
+    if not _UUID.fullmatch(run_id):
+        return None
+    run = tables.run
+    query = sa.select(run.c.target_kind, run.c.target_name).where(run.c.tenant_id == tenant.id, run.c.id == run_id)
+    async with parts_of(request).database.read() as conn:
+        row = (await conn.execute(query)).one_or_none()
+    return None if row is None else (row.target_kind, row.target_name)
 
 
 def _presented(request: Request) -> str | None:
@@ -129,6 +171,13 @@ def directory_of(request: Request) -> directory.Directory:
     """The tenants this application knows."""
     found = request.app.state.directory
     assert isinstance(found, directory.Directory)
+    return found
+
+
+def roles_of(request: Request) -> roles.Roles:
+    """The roles this application knows."""
+    found = request.app.state.roles
+    assert isinstance(found, roles.Roles)
     return found
 
 
@@ -201,6 +250,10 @@ TenantRead = Annotated[TenantCall, Depends(OfTenant("read"))]
 TenantRun = Annotated[TenantCall, Depends(OfTenant("run"))]
 TenantOperate = Annotated[TenantCall, Depends(OfTenant("operate"))]
 TenantAdmin = Annotated[TenantCall, Depends(OfTenant("admin"))]
+ResourceRead = Annotated[TenantCall, Depends(OfTenant("read", resource_in_path))]
+RunCreate = Annotated[TenantCall, Depends(OfTenant("run", target_in_body))]
+RunRead = Annotated[TenantCall, Depends(OfTenant("read", target_of_run))]
+RunCancel = Annotated[TenantCall, Depends(OfTenant("run", target_of_run))]
 
 
 def needs_of(route: APIRoute) -> list[Needs]:

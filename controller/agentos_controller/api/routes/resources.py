@@ -35,7 +35,7 @@ async def list_resources(
 
 
 @router.get("/{kind}/{name}", **answers.answers("Resource", "The resource"))
-async def get_resource(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
+async def get_resource(call: deps.ResourceRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
     """Show a resource with its conditions and what others may know of it."""
     async with call.parts.database.read() as conn:
         shown = await resources.one(conn, call.tenant_id, call.tenant_name, kind, name)
@@ -43,7 +43,7 @@ async def get_resource(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, 
 
 
 @router.get("/{kind}/{name}/artifact", **answers.answers("ArtifactView", "What was compiled from it and serves"))
-async def get_artifact(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
+async def get_artifact(call: deps.ResourceRead, kind: deps.Kind, name: deps.Name, request: Request) -> Response:
     """Show the artifact a resource serves."""
     async with call.parts.database.read() as conn:
         shown = await resources.artifact(conn, call.tenant_id, call.tenant_name, kind, name)
@@ -52,7 +52,7 @@ async def get_artifact(call: deps.TenantRead, kind: deps.Kind, name: deps.Name, 
 
 @router.get("/{kind}/{name}/dependents", **answers.answers("Page[Dependent]", "Who needs it"))
 async def list_dependents(
-    call: deps.TenantRead,
+    call: deps.ResourceRead,
     kind: deps.Kind,
     name: deps.Name,
     limit: deps.Limit = paging.DEFAULT_LIMIT,
@@ -66,7 +66,7 @@ async def list_dependents(
 
 @router.get("/{kind}/{name}/history", **answers.answers("Page[HistoryEntry]", "Its versions, newest first"))
 async def list_history(
-    call: deps.TenantRead,
+    call: deps.ResourceRead,
     kind: deps.Kind,
     name: deps.Name,
     limit: deps.Limit = paging.DEFAULT_LIMIT,
@@ -80,7 +80,7 @@ async def list_history(
 
 @router.get("/{kind}/{name}/events", **answers.answers("Page[Event]", "Its events, newest first"))
 async def list_resource_events(
-    call: deps.TenantRead,
+    call: deps.ResourceRead,
     kind: deps.Kind,
     name: deps.Name,
     limit: deps.Limit = paging.DEFAULT_LIMIT,
@@ -94,7 +94,7 @@ async def list_resource_events(
 
 @router.get("/{kind}/{name}/diagnostics", **answers.answers("Page[SourceDiagnostic]", "What is wrong in its manifest"))
 async def list_resource_diagnostics(
-    call: deps.TenantRead,
+    call: deps.ResourceRead,
     kind: deps.Kind,
     name: deps.Name,
     limit: deps.Limit = paging.DEFAULT_LIMIT,

@@ -45,7 +45,7 @@ class NewRun(bodies.Body):
     ),
 )
 async def create_run(
-    call: deps.TenantRun,
+    call: deps.RunCreate,
     request: Request,
     body: NewRun,
     wait: Annotated[float | None, Query(ge=0, le=MAX_WAIT, description="As `wait` in the body")] = None,
@@ -129,7 +129,7 @@ async def list_runs(
 
 
 @router.get("/{id}", **answers.answers("Run", "The run", preconditions=True))
-async def get_run(call: deps.TenantRead, id: deps.Id, request: Request) -> Response:  # noqa: A002 - the path's word
+async def get_run(call: deps.RunRead, id: deps.Id, request: Request) -> Response:  # noqa: A002 - the path's word
     """Show a run with its input and output."""
     async with call.parts.database.read() as conn:
         row = await runs.row(conn, call.tenant_id, id)
@@ -138,7 +138,7 @@ async def get_run(call: deps.TenantRead, id: deps.Id, request: Request) -> Respo
 
 @router.get("/{id}/steps", **answers.answers("Page[RunStep]", "Steps, in the order in which they began"))
 async def list_run_steps(
-    call: deps.TenantRead,
+    call: deps.RunRead,
     id: deps.Id,  # noqa: A002 - the path's word
     limit: deps.Limit = paging.DEFAULT_LIMIT,
     cursor: deps.Cursor = None,
@@ -152,7 +152,7 @@ async def list_run_steps(
 
 @router.get("/{id}/events", **answers.answers("Page[RunEvent]", "Events, in order", stream="RunEvent"))
 async def list_run_events(
-    call: deps.TenantRead,
+    call: deps.RunRead,
     request: Request,
     id: deps.Id,  # noqa: A002 - the path's word
     after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Sequence number to go on after")] = None,
@@ -184,7 +184,7 @@ async def _frames(call: deps.TenantCall, run_id: str, after: int) -> AsyncIterat
     **answers.answers("Run", "The run, cancelled or about to be", problems=("Conflict",), preconditions=True),
 )
 async def cancel_run(
-    call: deps.TenantRun,
+    call: deps.RunCancel,
     request: Request,
     id: deps.Id,  # noqa: A002 - the path's word
     idempotency_key: idempotency.Key = None,
