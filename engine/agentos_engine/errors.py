@@ -1,7 +1,8 @@
 """The registry of everything that can be reported, and the exceptions that say how they are to be handled.
 
-One namespace for three uses: a diagnostic's code, a condition's reason and a problem's code are the same word for the
-same thing. Every entry is documented (`docs/codes.md` is generated from here) and produced by a test.
+One namespace for four uses: a diagnostic's code, a condition's reason, a problem's code and the reason of a run's end
+(the class of its error, if it has one) are the same word for the same thing. Every entry is documented
+(`docs/codes.md` is generated from here) and produced by a test.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Use = Literal["diagnostic", "reason", "problem"]
+Use = Literal["diagnostic", "reason", "problem", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ REGISTRY: dict[str, Code] = {}
 
 
 def register(uses: str, name: str, summary: str, fix: str, status: int | None = None) -> str:
-    """Add a code. `uses` is any of ``d`` (diagnostic), ``r`` (reason), ``p`` (problem, needs `status`)."""
-    words: dict[str, Use] = {"d": "diagnostic", "r": "reason", "p": "problem"}
+    """Add a code. `uses`: ``d`` (diagnostic), ``r`` (reason), ``p`` (problem, needs `status`), ``e`` (end of a run)."""
+    words: dict[str, Use] = {"d": "diagnostic", "r": "reason", "p": "problem", "e": "run"}
     if name in REGISTRY:
         raise ValueError(f"{name} is registered twice")
     if ("p" in uses) != (status is not None):
@@ -174,12 +175,12 @@ for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied",
 # The API
 register("p", "Unauthenticated", "No valid API key was sent", "Send `Authorization: Bearer <key>`.", 401)
 register("p", "Forbidden", "The key lacks the permission", "Use a key with the permission named.", 403)
-register("p", "NotFound", "There is no such thing", "Check tenant, kind and name.", 404)
+register("pe", "NotFound", "There is no such thing", "Check the names; in a run, what the step asks for.", 404)
 register(
     "p", "MethodNotAllowed", "The path exists, but not with this method", "Use one of the methods in `Allow`.", 405
 )
 register("p", "InvalidRequest", "The request is not valid", "See `errors`.", 422)
-register("p", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
+register("pe", "Conflict", "The state does not allow this", "Read the current state and decide anew.", 409)
 register("p", "PreconditionFailed", "It changed since you read it", "Read it again and repeat with the new ETag.", 412)
 register("p", "IdempotencyMismatch", "The Idempotency-Key was used for another request", "Use a new key.", 422)
 register("p", "RequestTooLarge", "The request body is too large", "Send less.", 413)
@@ -188,3 +189,28 @@ register(
 )
 register("p", "NotReadyYet", "The server is still starting", "Try again in a moment.", 503)
 register("p", "InternalError", "An unexpected error", "Report it with the request id.", 500)
+# How a run ends: the classes of its errors, besides NotFound and Conflict, and what no step is the cause of
+register("e", "Error", "Something failed that has no class of its own", "See the message of the run's error.")
+register("e", "InvalidInput", "The input does not fit its schema", "Compare it with the callee's `input`.")
+register("e", "InvalidOutput", "An output does not fit its schema", "Correct what makes it, or the schema.")
+register("e", "Timeout", "It took longer than allowed", "Retry it, or raise its timeout.")
+register("e", "RateLimited", "The other side asks to call less often", "Retry it later.")
+register("e", "Unavailable", "The other side cannot be reached or is failing", "Retry it later.")
+register("e", "Unauthorized", "The other side refuses the credentials", "Set the secret that the manifest names.")
+register("e", "BadRequest", "The other side refuses the request", "See the message and correct the arguments.")
+register("e", "ToolFailed", "A tool failed otherwise", "See the message of the run's error.")
+register("e", "ModelRefused", "The model refuses to answer", "Change what it is asked.")
+register("e", "Denied", "The egress guard forbids it", "Name the host in the manifest, or ask the operator to open it.")
+register("e", "Rejected", "An approval was rejected, and the step does not route that", "Route `rejected`.")
+register("e", "Expired", "An approval expired, and the step does not route that", "Answer in time, or route `expired`.")
+register(
+    "e", "LimitExceeded", "A limit of the run or of what it runs in is used up", "See which; raise it if it is right."
+)
+register("e", "BudgetExceeded", "Its tokens or money are used up", "See which limit; raise it if it is right.")
+register("e", "Cancelled", "Somebody cancelled the run", "Start another, if it is still wanted.")
+register(
+    "e",
+    "AttemptsExhausted",
+    "The process died several times while it worked on the run",
+    "See the log, then run it anew.",
+)

@@ -12,8 +12,9 @@ _INTRODUCTION = """\
 
 Generated from the registry by `python -m agentos_controller.api.codes`; do not edit.
 
-One word for one thing: the code of a diagnostic, the reason of a condition and the code of a problem are the same word
-where they mean the same. Problems are answered over HTTP as RFC 9457 documents of type `urn:agentos:problem:<code>`.
+One word for one thing: the code of a diagnostic, the reason of a condition, the code of a problem and the reason of a
+run's end are the same word where they mean the same. Problems are answered over HTTP as RFC 9457 documents of type
+`urn:agentos:problem:<code>`.
 """
 
 
@@ -22,6 +23,7 @@ def page() -> str:
     codes = sorted(errors.REGISTRY.values(), key=lambda code: code.name)
     diagnostics = (code for code in codes if "diagnostic" in code.uses)
     reasons = (code for code in codes if "reason" in code.uses and "diagnostic" not in code.uses)
+    ends = (code for code in codes if "run" in code.uses)
     problems = (code for code in codes if "problem" in code.uses)
     return "\n".join(
         [
@@ -32,6 +34,9 @@ def page() -> str:
             "\n## Reasons\n",
             "Why a condition of a resource, a source or a tenant is as it is, besides the diagnostics.\n",
             *_table(reasons),
+            "\n## Runs\n",
+            "Why a run ended without success: its `reason` and the class of its error. Connectors add their own.\n",
+            *_table(ends),
             "\n## Problems\n",
             "What the API answers instead of what was asked for.\n",
             *_table(problems, status=True),
