@@ -163,8 +163,18 @@ def test_keys_and_secrets(served: Controller) -> None:
     assert good(served, "secret", "list", "-o", "name") == "token\n"
     assert "s3cret" not in good(served, "secret", "list", "-o", "json")
     assert "the value is empty" in bad(served, "secret", "set", "token", given="")
+    assert "secrets wrapped with it: 1" in good(served, "secret", "rotate")
     assert good(served, "secret", "rm", "token") == "secret/token removed\n"
     assert "NotFound" in bad(served, "secret", "rm", "token")
+
+
+def test_the_trail_is_listed_and_verified(served: Controller) -> None:
+    good(served, "secret", "set", "trailing", given="s3cret-value\n")
+    trail = json.loads(good(served, "audit", "list", "--limit", "1", "-o", "json"))
+    assert "secret.set" in str(trail)
+    assert good(served, "audit", "verify", "-t", "default", "-o", "name") == "default\n"
+    assert "(platform)" in good(served, "audit", "verify")
+    assert "NotFound" in bad(served, "audit", "verify", "-t", "nobody")
 
 
 def test_what_is_not_there(served: Controller, tmp_path: Path) -> None:

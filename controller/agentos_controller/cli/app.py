@@ -35,7 +35,8 @@ VERBS = (
     Verb("rollback", "Operate", "Serve an earlier generation, and hold it."),
     Verb("release", "Operate", "End the hold of a rollback."),
     Verb("keys", "Administer", "Create, list and revoke API keys."),
-    Verb("secret", "Administer", "Set, list and remove secrets of a tenant."),
+    Verb("secret", "Administer", "Set, list and remove secrets of a tenant; rotate the key they are under."),
+    Verb("audit", "Administer", "List who did what, and verify that nobody altered it."),
 )
 
 

@@ -51,6 +51,12 @@ def register(app: typer.Typer, verb: Verb) -> None:
         with Client(server) as client:
             output.show(client.pages(tenant_path(tenant, "secrets")), COLUMNS, format_, NAME)
 
+    @secret.command("rotate", help="Encrypt the keys of all secrets, of every tenant, under a new key in the key file.")
+    def rotate(server: options.Server = None) -> None:
+        with Client(server) as client:
+            done = client.post("/v1/secrets/rotate", None)
+        typer.echo(f"new key {done['key']}; secrets wrapped with it: {done['rewrapped']}")
+
     @secret.command("rm", help="Remove a secret.")
     def rm(
         name: Annotated[str, typer.Argument(help="Name of the secret.")],

@@ -7,14 +7,15 @@ one of the same name: what the operator mounts cannot be replaced through the AP
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import clock, database, redaction, tables
-from agentos_controller.secrets import mounted, vault
+from agentos_controller.secrets import binding, mounted, vault
 from agentos_controller.secrets.value import SecretValue
 from agentos_engine import errors, fields
 
@@ -30,13 +31,14 @@ class SecretMissing(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What may be shown of a secret. A mounted one has no version and no date."""
+    """What may be shown of a secret. A mounted one has no version and no date; `hosts` are those it is bound to."""
 
     name: str
     provider: str
     version: int | None = None
     created_by: str | None = None
     created_at: int | None = None
+    hosts: tuple[str, ...] = ()
 
 
 class Secrets:
@@ -56,6 +58,11 @@ class Secrets:
         self._clock = source
         self._mount = mount
         self._redactor = redactor
+
+    @property
+    def key(self) -> str:
+        """Id of the key that wraps."""
+        return self._ring.active
 
     async def check(self) -> None:
         """Refuse a start with a key file that cannot read what is stored.
@@ -100,10 +107,18 @@ class Secrets:
         return version
 
     async def remove(self, conn: AsyncConnection, tenant_id: str, name: str) -> bool:
-        """Delete every version; False if there was none."""
+        """Delete every version, and what it is bound to unless a mounted value goes by the name; False if none was."""
         table = tables.secret
         done = await conn.execute(table.delete().where(table.c.tenant_id == tenant_id, table.c.name == name))
-        return done.rowcount > 0
+        if done.rowcount == 0:
+            return False
+        if await self._mounted(conn, tenant_id, name) is None:
+            await binding.release(conn, tenant_id, name)
+        return True
+
+    async def bind(self, conn: AsyncConnection, tenant_id: str, name: str, hosts: Iterable[str], actor: str) -> None:
+        """Let the secret go to exactly `hosts` from now on: ``name``, ``name:port`` or ``*.domain``."""
+        await binding.bind(conn, tenant_id, name, hosts, actor, self._clock.now_us())
 
     async def listed(self, conn: AsyncConnection, tenant_id: str) -> list[Listed]:
         """The tenant's secrets by name, without values."""
@@ -117,7 +132,8 @@ class Secrets:
         }
         if self._mount is not None and (tenant := await _tenant_name(conn, tenant_id)):
             found |= {name: Listed(name, "mounted") for name in self._mount.names(tenant)}
-        return [found[name] for name in sorted(found)]
+        bound = await binding.all_hosts(conn, tenant_id)
+        return [replace(found[name], hosts=bound.get(name, ())) for name in sorted(found)]
 
     async def find(self, tenant_id: str, name: str) -> SecretValue | None:
         """The value in force, None if it is not set.
@@ -126,37 +142,61 @@ class Secrets:
             vault.Undecipherable: the stored value was altered, or its key is missing.
         """
         async with self._db.read() as conn:
-            plain = await self._mounted(conn, tenant_id, name)
-            if plain is None:
-                plain = await self._stored(conn, tenant_id, name)
+            plain = await self._value(conn, tenant_id, name)
         if plain is None:
             return None
         self._redactor.add(plain, tenant_id)
         return SecretValue(plain)
 
-    async def resolve(self, tenant_id: str, name: str) -> str:
-        """The value in force, for the call that needs it; the redactor knows it from here on.
+    async def resolve(self, tenant_id: str, name: str, hosts: Sequence[str]) -> str:
+        """The value in force, for a call that can reach `hosts` and no others; the redactor knows it from here on.
+
+        Its first use binds it to `hosts`, which is audited.
 
         Raises:
             SecretMissing: it is not set.
+            binding.SecretBound: it is bound to other hosts.
             vault.Undecipherable: the stored value was altered, or its key is missing.
         """
-        found = await self.find(tenant_id, name)
-        if found is None:
+        if not hosts:
+            raise ValueError("a secret is resolved for the hosts it goes to")
+        asked = binding.canonical(hosts)
+        async with self._db.read() as conn:
+            plain = await self._value(conn, tenant_id, name)
+            bound = await binding.hosts(conn, tenant_id, name)
+        if plain is None:
             raise SecretMissing(name)
-        return found.reveal()
+        if bound is None:
+            async with self._db.write() as conn:
+                bound = await binding.bind_first(conn, tenant_id, name, asked, self._clock.now_us())
+        binding.check(name, bound, asked)
+        self._redactor.add(plain, tenant_id)
+        return plain
 
     async def rotate(self, conn: AsyncConnection) -> int:
-        """Make a new key and wrap every data key with it; how many. Values are not touched, old keys stay readable."""
+        """Make a new key and wrap every data key with it; how many. Values are not touched, old keys stay readable.
+
+        Raises:
+            vault.KeyFileError: the key file cannot be written.
+            vault.Undecipherable: a stored value was altered, or its key is missing; the message names it.
+        """
         # The key must be in the file before a row refers to it; a crash between leaves an unused key.
         self._ring.add()
         table = tables.secret
         rows = (await conn.execute(sa.select(table).where(table.c.kek_id != self._ring.active))).all()
         for row in rows:
-            sealed = self._ring.rewrap(_sealed(row), _bound(row.tenant_id, row.name, row.version))
+            try:
+                sealed = self._ring.rewrap(_sealed(row), _bound(row.tenant_id, row.name, row.version))
+            except vault.Undecipherable as error:
+                where = f"secret {row.name}, version {row.version}, of tenant {row.tenant_id}"
+                raise vault.Undecipherable(f"{where}: {error}") from None
             this = [table.c.tenant_id == row.tenant_id, table.c.name == row.name, table.c.version == row.version]
             await conn.execute(table.update().where(*this).values(wrapped_key=sealed.wrapped_key, kek_id=sealed.kek_id))
         return len(rows)
+
+    async def _value(self, conn: AsyncConnection, tenant_id: str, name: str) -> str | None:
+        plain = await self._mounted(conn, tenant_id, name)
+        return await self._stored(conn, tenant_id, name) if plain is None else plain
 
     async def _mounted(self, conn: AsyncConnection, tenant_id: str, name: str) -> str | None:
         if self._mount is None or (tenant := await _tenant_name(conn, tenant_id)) is None:

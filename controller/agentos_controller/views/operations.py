@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,12 +17,21 @@ KEYS = "keys"
 SECRETS = "secrets"
 SCHEDULES = "schedules"
 AUDIT = "audit"
+CHAINS = "chains"
 ID_CURSOR = (paging.Id,)
 NAME_CURSOR = (str,)
 AUDIT_CURSOR = (int, paging.Id, int)
 RECENT_FIRES = 5
 
 _tenant = tables.tenant
+
+
+class Chain(NamedTuple):
+    """The chain of one tenant, by id; the platform's has no tenant's name. `entries` is what its head says."""
+
+    id: str
+    tenant: str | None
+    entries: int
 
 
 async def command(conn: AsyncConnection, command_id: str, only: str | None) -> shapes.Command:
@@ -200,6 +209,8 @@ class SecretFacts(Protocol):
     def created_by(self) -> str | None: ...
     @property
     def created_at(self) -> int | None: ...
+    @property
+    def hosts(self) -> Sequence[str]: ...
 
 
 def secrets(found: Sequence[SecretFacts], wanted: paging.Page) -> shapes.Page[shapes.SecretView]:
@@ -213,10 +224,33 @@ def secrets(found: Sequence[SecretFacts], wanted: paging.Page) -> shapes.Page[sh
             "version": secret.version,
             "createdBy": secret.created_by,
             "createdAt": forms.time(secret.created_at),
+            "hosts": list(secret.hosts),
         }
         for secret in shown
     ]
     return {"items": items, "nextCursor": cursor}
+
+
+async def chains(conn: AsyncConnection, only: str | None, wanted: paging.Page) -> tuple[list[Chain], str | None]:
+    """One page of the chains of the audit trail, the platform's first; that of the tenant `only` where given."""
+    every = sa.union(
+        sa.select(sa.literal(ids.NIL, tables.audit_head.c.tenant_id.type).label("id")),
+        sa.select(tables.audit_head.c.tenant_id),
+        sa.select(_tenant.c.id),
+    ).subquery()
+    head = tables.audit_head
+    query = (
+        sa.select(every.c.id, _tenant.c.name, sa.func.coalesce(head.c.seq, 0).label("entries"))
+        .outerjoin_from(every, _tenant, _tenant.c.id == every.c.id)
+        .outerjoin(head, head.c.tenant_id == every.c.id)
+    )
+    if only is not None:
+        query = query.where(every.c.id == only)
+    if wanted.after is not None:
+        query = query.where(every.c.id > wanted.after[0])
+    found = (await conn.execute(query.order_by(every.c.id).limit(wanted.fetch))).all()
+    rows, cursor = paging.cut(CHAINS, found, wanted, lambda row: (row.id,))
+    return [Chain(row.id, row.name, row.entries) for row in rows], cursor
 
 
 async def audit(conn: AsyncConnection, only: str | None, wanted: paging.Page) -> shapes.Page[shapes.AuditEntry]:

@@ -377,9 +377,22 @@ class SecretView(TypedDict):
     createdAt: str | None
 
 
+class SecretRotation(TypedDict):
+    key: str
+    rewrapped: int
+
+
 class Health(TypedDict):
     ok: bool
     checks: dict[str, dict[str, Any]]
+
+
+class AuditChain(TypedDict):
+    tenant: str | None
+    entries: int
+    intact: bool
+    brokenAt: int | None
+    reason: str | None
 
 
 class AuditEntry(TypedDict):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Path, Request
+from fastapi import Path, Query, Request
 from pydantic import Field, SecretStr
 from starlette.responses import Response
 
-from agentos_controller import audit
+from agentos_controller import audit, ids, secrets
 from agentos_controller.api import answers, bodies, deps, idempotency, routing
 from agentos_controller.api.routes import work
 from agentos_controller.views import operations, paging, shapes
@@ -18,6 +18,9 @@ from agentos_engine.errors import Problem
 router = routing.router("people", "/v1")
 
 SecretName = Annotated[str, Path(pattern=fields.SECRET_PATTERN, description="Name of the secret")]
+
+CHAINS = 20
+"""Chains verified by one request; each is read as a whole."""
 
 
 class NewKey(bodies.Body):
@@ -147,6 +150,60 @@ async def _shown(call: deps.TenantCall, name: str) -> shapes.SecretView:
     if not shown:
         raise Problem("NotFound", f"tenant {call.tenant_name} has no secret {name}")
     return shown[0]
+
+
+@router.post(
+    "/secrets/rotate", **answers.answers("SecretRotation", "The new key's id", problems=("Forbidden", "Conflict"))
+)
+async def rotate_secrets(call: deps.Admin, request: Request, idempotency_key: idempotency.Key = None) -> Response:
+    """Put a new key into the key file, and wrap every stored secret with it. No value changes."""
+    if call.only is not None:
+        detail = "the key file is the platform's: this takes a key that is bound to no tenant"
+        raise Problem("Forbidden", detail, permission="admin")
+
+    async def perform() -> idempotency.Outcome:
+        parts = call.parts
+        try:
+            async with parts.database.write() as conn:
+                count = await parts.secrets.rotate(conn)
+                made = parts.secrets.key
+                told = {"rewrapped": count}
+                await audit.append(conn, None, call.actor, "secret.rotate", f"SecretKey/{made}", None, "done", told)
+        except (secrets.KeyFileError, secrets.Undecipherable) as error:
+            raise Problem("Conflict", str(error)) from None
+        return idempotency.Outcome({"key": made, "rewrapped": count}, 200, {})
+
+    return await idempotency.once(call, request, idempotency_key, perform)
+
+
+@router.get(
+    "/audit/verify",
+    **answers.answers("Page[AuditChain]", "Each chain, and whether it holds", problems=("NotFound",)),
+)
+async def verify_audit(
+    call: deps.Admin,
+    tenant: Annotated[bodies.TenantName | None, Query(description="Only its chain")] = None,
+    limit: deps.Limit = CHAINS,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """Walk the chains of the audit trail, at most 20 at a time: an altered, missing or moved row shows."""
+    only = call.only if tenant is None else await work.tenant_named(call, tenant)
+    page = paging.page(operations.CHAINS, min(limit, CHAINS), cursor, operations.ID_CURSOR)
+    items: list[shapes.AuditChain] = []
+    async with call.parts.database.read() as conn:
+        found, following = await operations.chains(conn, only, page)
+    for chain in found:
+        # At one moment, or what is appended meanwhile would look like a break.
+        async with call.parts.database.read(snapshot=True) as conn:
+            broken = await audit.verify(conn, None if chain.id == ids.NIL else chain.id)
+        items.append({
+            "tenant": chain.tenant,
+            "entries": chain.entries,
+            "intact": broken is None,
+            "brokenAt": broken.seq if broken is not None else None,
+            "reason": broken.reason if broken is not None else None,
+        })  # fmt: skip
+    return answers.Json({"items": items, "nextCursor": following})
 
 
 @router.get("/audit", **answers.answers("Page[AuditEntry]", "The trail, newest first"))
