@@ -64,7 +64,8 @@ KINDS = {
     "Policy": "Asked before a resource is applied. A platform policy binds every tenant; a tenant's own only denies "
     "more. What is denied keeps its version before.",
     "Role": "An approval asks for `role/<name>`. An API key has the roles it was created with "
-    "(`agentos keys create --role`).",
+    "(`agentos keys create --role`), and those it is a member of; their rules give it permissions besides its own. A "
+    "role without a manifest has neither. There are no groups in this release.",
     "Schedule": "A tick starts at most one run, whatever restarts in between.",
     "Tenant": "As long as there is none, everything belongs to the tenant `default`; from the first on, what stands in "
     "the platform source belongs to `platform`.",
@@ -77,9 +78,11 @@ SHAPES = {
     "`extend` and `union` as an empty list, with `merge` as an empty map, with `sum` as 0.",
     "Step": "Which of the keys go together is told under [Steps](#steps).",
     "Tool": "An operation of effect write or destructive is offered only if it is named.",
-    "Quota": "Checked and shown; not enforced in this release.",
-    "TenantLimits": "Checked and shown; not enforced in this release.",
-    "Grant": "Checked and shown; in this release what a caller may do is said by the permissions of its API key.",
+    "Quota": "Looked at when a run is made. Tokens and money count in the UTC day and month in which their run was made, "
+    "once a segment of it ended; beyond a quota the API answers `QuotaExceeded`, and a schedule's tick is skipped.",
+    "TenantLimits": "They are those of the Tenant when the run began, or went on after an approval.",
+    "Grant": "Without `kinds` and `names` they count everywhere. Limited, they count where one resource is read, and "
+    "where a run is made, read or cancelled: by the kind and name of what it runs. Lists need them unlimited.",
     "Source": "Without `git` it is a folder of the platform's own repository.",
 }
 
@@ -197,5 +200,5 @@ LATER = """\
 
 Validation knows further words of the language and says so: `parallel`, `loop`, sandboxed `code`, `ask`, `wait`, `emit`,
 MCP servers, memory and handing over between agents are not in this release. In effect, though accepted, are not yet:
-firing of Triggers, `quota`, `limits` and `vars` of a Tenant, `rules` and `members` of a Role, `thread.turns`.
+firing of Triggers, groups as members of a Role, `thread.turns`.
 """

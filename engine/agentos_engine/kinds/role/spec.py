@@ -12,7 +12,7 @@ Member = Annotated[str, Field(pattern=fields.MEMBER_PATTERN, examples=["user/ada
 
 
 class Grant(fields.Node):
-    """Permissions on some resources."""
+    """Permissions, in every tenant the caller may enter."""
 
     permissions: Annotated[tuple[fields.Permission, ...], Field(min_length=1)]
     """What they may do."""
@@ -30,4 +30,4 @@ class RoleSpec(kind.Spec, fields.Node):
     rules: dict[fields.Id, Grant] = Field(default_factory=dict)
     """What members may do, by id."""
     members: tuple[Member, ...] = ()
-    """`user/…`, `key/…` or `group/…`."""
+    """`key/<name of an API key>`, `user/<subject>` or `group/…`; keys of one name are all meant."""

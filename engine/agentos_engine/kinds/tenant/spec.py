@@ -35,10 +35,10 @@ class Source(fields.Node):
 
 
 class Quota(fields.Node):
-    """Sums over time."""
+    """What it may use in all."""
 
     concurrent_runs: Annotated[int, Field(ge=1)] | None = None
-    """Runs at work at once."""
+    """Runs in the queue and at work at once; those that wait for people do not count."""
     cost_usd_per_day: fields.Usd | None = None
     """Cost in USD of a day."""
     cost_usd_per_month: fields.Usd | None = None
@@ -50,7 +50,7 @@ class Quota(fields.Node):
 
 
 class TenantLimits(fields.Node):
-    """What one run may use at most."""
+    """What one run may use at most; the tighter of these and its own limits hold."""
 
     steps: Annotated[int, Field(ge=1)] | None = None
     """Executed steps."""
@@ -76,4 +76,4 @@ class TenantSpec(kind.Spec, fields.Node):
     limits: TenantLimits | None = None
     """What one run may use at most."""
     vars: dict[fields.Id, Any] = Field(default_factory=dict)
-    """Values that its manifests read as `vars.<id>`; never a secret."""
+    """Values that its manifests read as `vars.<id>`; never a secret. A run sees those of when its segment began."""
