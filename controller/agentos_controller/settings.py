@@ -53,7 +53,8 @@ class Settings:
     """Directory cassettes are answered from."""
     durable: bool = False
     """SQLite: survive a loss of power, not only a crash of the process, with the last commit."""
-    workers: int = 1
+    workers: int = 2
+    """Processes that parse and compile when there is much of it."""
     log_level: str = "info"
     log_format: str = "text"
 

@@ -195,7 +195,11 @@ async def _reconciler(
     from agentos_controller.reconcile import loop as reconciling
 
     options = reconciling.Options(
-        source=_source(chosen), state_dir=chosen.state_dir, dev=chosen.dev, poll_interval=chosen.poll_interval
+        source=_source(chosen),
+        state_dir=chosen.state_dir,
+        dev=chosen.dev,
+        poll_interval=chosen.poll_interval,
+        workers=chosen.workers,
     )
     return reconciling.Reconciler(db, options, time, dial=guard.dial, secret=_tokens(vault))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_the_state_directory_is_private(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(settings.ConfigurationError, match="--state-dir"):
         settings.prepare_state_directory(tmp_path / "file" / "b")
+
+
+@pytest.mark.parametrize("name", settings._FIELDS)
+def test_every_setting_is_documented_and_used(name: str) -> None:
+    root = Path(__file__).parents[2]
+    assert f"AGENTOS_{name.upper()}" in (root / "docs" / "operations.md").read_text()
+    sources = (root / "controller" / "agentos_controller").rglob("*.py")
+    used = rf"\.(?:{'host|port' if name == 'listen' else name})\b|AGENTOS_{name.upper()}\b"
+    assert any(re.search(used, file.read_text()) for file in sources if file.name != "settings.py")

@@ -53,6 +53,7 @@ class Options:
     poll_interval: float = 60.0
     local_interval: float = repositories.LOCAL_INTERVAL
     workers: int = 2
+    """Processes of a bulk; they live as long as it does."""
     allow_loopback_http: bool = False
 
 
