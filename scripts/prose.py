@@ -79,7 +79,7 @@ SHAPES = {
     "Step": "Which of the keys go together is told under [Steps](#steps).",
     "Tool": "An operation of effect write or destructive is offered only if it is named.",
     "Quota": "Looked at when a run is made. Tokens and money count in the UTC day and month in which their run was "
-    "made, once a segment of it ended; beyond a quota the API answers `QuotaExceeded`, and a schedule's tick is skipped.",
+    "made, once a segment of it ended; beyond a quota the API answers `QuotaExceeded`, and ticks are skipped.",
     "TenantLimits": "They are those of the Tenant when the run began, or went on after an approval.",
     "Grant": "Without `kinds` and `names` they count everywhere. Limited, they count where one resource is read, and "
     "where a run is made, read or cancelled: by the kind and name of what it runs. Lists need them unlimited.",
