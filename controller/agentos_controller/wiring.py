@@ -237,11 +237,11 @@ def _world(
 
 
 def _tokens(vault: secrets.Secrets) -> reconciling.Secret:
-    async def token(tenant_id: str, name: str) -> str:
+    async def token(tenant_id: str, name: str, host: str) -> str:
         try:
-            return await vault.resolve(tenant_id, name)
-        except secrets.SecretMissing as missing:
-            raise errors.Stall("SourceUnavailable", str(missing)) from None
+            return await vault.resolve(tenant_id, name, [host])
+        except (secrets.SecretMissing, secrets.SecretBound) as refused:
+            raise errors.Stall("SourceUnavailable", str(refused)) from None
 
     return token
 

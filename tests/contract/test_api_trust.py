@@ -21,7 +21,7 @@ async def test_rotation_wraps_every_secret_with_a_new_key(
         assert set(await conn.scalars(sa.select(tables.secret.c.kek_id))) == {told["key"]}
         count = await conn.scalar(sa.select(sa.func.count()).select_from(tables.secret))
     assert told["rewrapped"] == count
-    assert await world.secrets.resolve(acme.id, "first") == "first-value"
+    assert await world.secrets.resolve(acme.id, "first", ["api.example.com"]) == "first-value"
     again = await client.post("/v1/secrets/rotate", headers={"idempotency-key": "once"})
     assert again.json() == told
     assert world.secrets.key == told["key"]

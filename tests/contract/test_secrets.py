@@ -22,6 +22,7 @@ from agentos_engine.runtime import scrub
 TENANT = "0199a1b2-0000-7000-8000-000000000001"
 OTHER = "0199a1b2-0000-7000-8000-000000000002"
 CANARY = "canary-7f3a9c-value"
+HOSTS = ("api.example.com",)
 
 Make = Callable[..., secrets.Secrets]
 
@@ -51,7 +52,7 @@ async def everything(database: Database) -> bytes:
 async def test_a_value_comes_back_and_is_not_stored_as_it_is(database: Database, make: Make) -> None:
     store = make()
     assert await put(database, store, "openai-key", CANARY) == 1
-    assert await store.resolve(TENANT, "openai-key") == CANARY
+    assert await store.resolve(TENANT, "openai-key", HOSTS) == CANARY
     stored = await everything(database)
     for pattern in scrub.forms(CANARY):
         assert pattern.encode() not in stored
@@ -61,10 +62,10 @@ async def test_names_belong_to_tenants(database: Database, make: Make) -> None:
     store = make()
     await put(database, store, "key", "value-of-one")
     await put(database, store, "key", "value-of-two", OTHER)
-    assert await store.resolve(TENANT, "key") == "value-of-one"
-    assert await store.resolve(OTHER, "key") == "value-of-two"
+    assert await store.resolve(TENANT, "key", HOSTS) == "value-of-one"
+    assert await store.resolve(OTHER, "key", HOSTS) == "value-of-two"
     with pytest.raises(SecretMissing, match="secret 'other' is not set"):
-        await store.resolve(TENANT, "other")
+        await store.resolve(TENANT, "other", HOSTS)
     assert await store.find(TENANT, "other") is None
 
 
@@ -72,9 +73,9 @@ async def test_a_new_version_replaces_the_old(database: Database, make: Make, cl
     store = make()
     await put(database, store, "key", "value-one")
     assert await put(database, store, "key", "value-two") == 2
-    assert await store.resolve(TENANT, "key") == "value-two"
+    assert await store.resolve(TENANT, "key", HOSTS) == "value-two"
     async with database.read() as conn:
-        assert await store.listed(conn, TENANT) == [secrets.Listed("key", "stored", 2, "key:1", clock.now_us())]
+        assert await store.listed(conn, TENANT) == [secrets.Listed("key", "stored", 2, "key:1", clock.now_us(), HOSTS)]
 
 
 async def test_removing_leaves_nothing(database: Database, make: Make) -> None:
@@ -96,8 +97,8 @@ async def test_rotation_keeps_every_secret_readable(database: Database, make: Ma
         assert await store.rotate(conn) == 1
     await put(database, store, "new", "value-new")
     for each in (store, elsewhere, make()):  # elsewhere: a process that had read the key file before
-        assert await each.resolve(TENANT, "old") == "value-old"
-        assert await each.resolve(TENANT, "new") == "value-new"
+        assert await each.resolve(TENANT, "old", HOSTS) == "value-old"
+        assert await each.resolve(TENANT, "new", HOSTS) == "value-new"
         await each.check()
     async with database.read() as conn:
         assert len(set(await conn.scalars(sa.select(tables.secret.c.kek_id)))) == 1
@@ -110,7 +111,7 @@ async def test_a_row_moved_to_another_place_does_not_open(database: Database, ma
     async with database.write() as conn:
         await conn.execute(tables.secret.update().values(tenant_id=OTHER))
     with pytest.raises(secrets.Undecipherable, match="altered or moved"):
-        await store.resolve(OTHER, "key")
+        await store.resolve(OTHER, "key", HOSTS)
 
 
 @pytest.mark.parametrize("column", ["ciphertext", "wrapped_key"])
@@ -122,7 +123,7 @@ async def test_an_altered_value_does_not_open(database: Database, make: Make, co
         value[20] ^= 1
         await conn.execute(tables.secret.update().values({column: bytes(value)}))
     with pytest.raises(secrets.Undecipherable):
-        await store.resolve(TENANT, "key")
+        await store.resolve(TENANT, "key", HOSTS)
 
 
 async def test_a_foreign_key_file_is_noticed_at_the_start(database: Database, make: Make, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ async def test_a_foreign_key_file_is_noticed_at_the_start(database: Database, ma
     with pytest.raises(secrets.KeyFileError, match="restore the file"):
         await stranger.check()
     with pytest.raises(secrets.Undecipherable, match="is not in"):
-        await stranger.resolve(TENANT, "key")
+        await stranger.resolve(TENANT, "key", HOSTS)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ async def test_what_cannot_be_kept_is_refused(database: Database, make: Make, na
 async def test_every_name_that_a_manifest_may_write_can_be_set(database: Database, make: Make, name: str) -> None:
     assert TypeAdapter(fields.SecretName).validate_python(name) == name
     await put(database, make(), name, CANARY)
-    assert await make().resolve(TENANT, name) == CANARY
+    assert await make().resolve(TENANT, name, HOSTS) == CANARY
 
 
 async def test_a_mounted_value_wins(database: Database, make: Make, tmp_path: Path) -> None:
@@ -171,8 +172,8 @@ async def test_a_mounted_value_wins(database: Database, make: Make, tmp_path: Pa
     store = make(mount)
     await put(database, store, "key", "stored-value")
     await put(database, store, "only-stored", "stored-value")
-    assert await store.resolve(TENANT, "key") == "mounted-value"
-    assert await store.resolve(TENANT, "only-stored") == "stored-value"
+    assert await store.resolve(TENANT, "key", HOSTS) == "mounted-value"
+    assert await store.resolve(TENANT, "only-stored", HOSTS) == "stored-value"
     for name in ("stolen", "large", "binary", "..data", "..", ".", "../acme/key", "a/../key"):
         assert await store.find(TENANT, name) is None
     assert await store.find(OTHER, "key") is None
@@ -180,7 +181,7 @@ async def test_a_mounted_value_wins(database: Database, make: Make, tmp_path: Pa
         found = {each.name: each.provider for each in await store.listed(conn, TENANT)}
     assert (found["key"], found["only-stored"]) == ("mounted", "stored")
     assert found["api..key_v1.2"] == "mounted"
-    assert await store.resolve(TENANT, "api..key_v1.2") == "dotted-value"
+    assert await store.resolve(TENANT, "api..key_v1.2", HOSTS) == "dotted-value"
     with pytest.raises(settings.ConfigurationError, match="no directory"):
         make(tmp_path / "nowhere")
 
@@ -193,7 +194,7 @@ async def test_resolving_makes_it_known_to_the_redactor(
     ring = secrets.KeyRing.open(tmp_path / "keys" / "secrets.key")
     store = secrets.Secrets(database, ring, clock, redactor=redactor)
     assert redactor.text(CANARY) == CANARY
-    await store.resolve(TENANT, "key")
+    await store.resolve(TENANT, "key", HOSTS)
     assert redactor.text(CANARY, TENANT) == redaction.MASK
     assert redactor.text(base64.b64encode(CANARY.encode()).decode()) != base64.b64encode(CANARY.encode()).decode()
 

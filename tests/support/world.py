@@ -34,7 +34,7 @@ class World:
     async def artifact(self, digest: str) -> dict[str, Any]:
         return self.bodies[digest]
 
-    async def secret(self, name: str) -> str:
+    async def secret(self, name: str, hosts: Sequence[str]) -> str:
         if name not in self.secrets:
             raise services.SecretNotSet(name)
         return self.secrets[name]

@@ -18,6 +18,7 @@ COLUMNS = (
     NAME,
     Column("VERSION", lambda row: row.get("version")),
     Column("PROVIDER", lambda row: row.get("provider")),
+    Column("HOSTS", lambda row: ", ".join(row.get("hosts", ()))),
     Column("SET", lambda row: output.age(row.get("createdAt"))),
 )
 
@@ -26,23 +27,31 @@ def register(app: typer.Typer, verb: Verb) -> None:
     secret = typer.Typer(help=verb.summary, no_args_is_help=True)
     app.add_typer(secret, name=verb.name, rich_help_panel=verb.group)
 
-    @secret.command("set", help="Set a secret; its value is asked for, or read from standard input.")
+    @secret.command(
+        "set", help="Set a secret, or the hosts it may go to; its value is asked for, or read from standard input."
+    )
     def set_(
         name: Annotated[str, typer.Argument(help="Name that manifests refer to.")],
+        host: Annotated[
+            list[str] | None,
+            typer.Option(help="A host it may go to, repeatable; without a value, only the hosts change."),
+        ] = None,
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,
     ) -> None:
         if sys.stdin.isatty():
-            value = typer.prompt(f"Value of {name}", hide_input=True)
+            asked = f"Value of {name}" + (" (empty: as it is)" if host else "")
+            value = typer.prompt(asked, default="" if host else None, show_default=False, hide_input=True)
         else:
             value = sys.stdin.read().removesuffix("\n")
-        if not value:
+        if not value and not host:
             raise Failure("the value is empty", "Pipe it in, or type it when asked.")
+        body = ({"value": value} if value else {}) | ({"hosts": host} if host else {})
         with Client(server) as client:
-            client.send("PUT", tenant_path(tenant, "secrets", name), json={"value": value})
+            client.send("PUT", tenant_path(tenant, "secrets", name), json=body)
         typer.echo(f"secret/{name} set")
 
-    @secret.command("list", help="List the names of secrets.")
+    @secret.command("list", help="List the names of secrets, and the hosts they are bound to.")
     def list_(
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,

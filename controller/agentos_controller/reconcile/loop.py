@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
 
-Secret = Callable[[str, str], Awaitable[str]]
-"""Tenant id and name to the value of a secret; raises `errors.Handled` if there is none."""
+Secret = Callable[[str, str, str], Awaitable[str]]
+"""Tenant id, name and host to the value of a secret; raises `errors.Handled` if there is none that may go there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +189,13 @@ class Reconciler:
                     self._queue.add(tenant.id)
 
     def _token(self, source: estate.Source) -> repositories.Token | None:
-        secret, name = self._secret, source.secret_ref
-        if secret is None or name is None:
+        secret, name, where = self._secret, source.secret_ref, source.address
+        if secret is None or name is None or where is None or where.local:
             return None
         owner = self._estate_now().platform.id
 
         async def token() -> str:
-            return await secret(owner, name)
+            return await secret(owner, name, where.host)
 
         return token
 

@@ -14,8 +14,9 @@ import httpx
 
 from agentos_controller import clock, database, redaction
 from agentos_controller.runs import bodies, segments
-from agentos_controller.secrets import store
+from agentos_controller.secrets import binding, store
 from agentos_engine.runtime import cassette as cassettes
+from agentos_engine.runtime import errors
 from agentos_engine.runtime import services as runtime
 
 MAX_CLIENTS = 256
@@ -93,11 +94,13 @@ class Here:
                 body = await bodies.read(conn, self._tenant_id, digest)
         return body
 
-    async def secret(self, name: str) -> str:
+    async def secret(self, name: str, hosts: Sequence[str]) -> str:
         try:
-            return await self._world.vault.resolve(self._tenant_id, name)
+            return await self._world.vault.resolve(self._tenant_id, name, hosts)
         except store.SecretMissing as error:
             raise runtime.SecretNotSet(str(error)) from None
+        except binding.SecretBound as error:
+            raise errors.RunError("Denied", str(error)) from None
 
     def http(self, hosts: Sequence[str]) -> httpx.AsyncClient:
         return self._world.client(hosts)

@@ -33,6 +33,13 @@ class Address:
         """Whether `ref` names one commit by its full id, which never moves."""
         return self.ref is not None and _OID.fullmatch(self.ref) is not None
 
+    @property
+    def host(self) -> str:
+        """Where a remote repository is, with its port unless that is the usual one."""
+        parts = urlsplit(self.url)
+        name = parts.netloc.rpartition("@")[2].lower()
+        return name.removesuffix({"https": ":443", "http": ":80"}.get(parts.scheme, ":"))
+
     def working_copy(self, dev: bool) -> Path | None:
         """The folder whose uncommitted files are followed too, in development.
 

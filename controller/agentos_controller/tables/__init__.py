@@ -35,7 +35,7 @@ from agentos_controller.tables.runs import (
     thread,
 )
 from agentos_controller.tables.tenancy import api_key, idempotency, setting, source, tenant
-from agentos_controller.tables.trust import audit, audit_head, secret
+from agentos_controller.tables.trust import audit, audit_head, secret, secret_binding
 
 __all__ = [
     "FINAL",
@@ -67,6 +67,7 @@ __all__ = [
     "run_step",
     "schedule_state",
     "secret",
+    "secret_binding",
     "setting",
     "source",
     "tenant",

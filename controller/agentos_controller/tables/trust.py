@@ -1,4 +1,4 @@
-"""Secrets and the audit trail. Nothing here is ever updated by a request except a secret's retirement."""
+"""Secrets and the audit trail. A request updates only a secret's retirement and its hosts."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ secret = sa.Table(
     required("created_at", Time),
     optional("retired_at", Time),
     sa.Index("ix_secret_kek_id", "kek_id"),
+)
+
+secret_binding = sa.Table(
+    "secret_binding",
+    metadata,
+    key("tenant_id", Id),
+    key("name", Name),
+    required("hosts", Doc),  # sorted, as the egress guard writes them
+    required("bound_at", Time),
+    required("bound_by", Text),
 )
 
 audit = sa.Table(

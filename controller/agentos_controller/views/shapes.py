@@ -375,6 +375,8 @@ class SecretView(TypedDict):
     version: int | None
     createdBy: str | None
     createdAt: str | None
+    hosts: list[str]
+    """The only hosts it may go to; none before its first use, which binds it."""
 
 
 class SecretRotation(TypedDict):

@@ -108,7 +108,7 @@ class Operation:
         if self._auth is None:
             return _Auth({}, {}, ())
         try:
-            secret = await frame.services.secret(self._auth["secret"])
+            secret = await frame.services.secret(self._auth["secret"], self._hosts)
         except LookupError:
             return None
         match self._auth["type"]:

@@ -157,7 +157,10 @@ class Model:
 
     async def _key(self, frame: frames.Frame) -> str | None:
         auth = self._body.get("auth")
-        return await frame.services.secret(auth["secret"]) if auth else None
+        return await frame.services.secret(auth["secret"], self._hosts()) if auth else None
+
+    def _hosts(self) -> tuple[str, ...]:
+        return (httpx.URL(providers.base_url(self._body)).netloc.decode(), *(self._body.get("hosts") or ()))
 
     def _replayed(self, ask: Ask, tape: cassette.Cassette) -> AIMessage:
         try:
@@ -173,8 +176,7 @@ class Model:
         slot = (self, key)
         chat: Any = ask.frame.clients.get(slot)
         if chat is None:
-            hosts = (httpx.URL(providers.base_url(self._body)).netloc.decode(), *(self._body.get("hosts") or ()))
-            client = ask.frame.services.http(hosts)
+            client = ask.frame.services.http(self._hosts())
             # The first use of a provider imports its package, which takes long enough to hold up other runs.
             chat = await asyncio.to_thread(providers.chat, self._body, key, client)
             ask.frame.clients[slot] = chat

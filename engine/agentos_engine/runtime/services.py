@@ -30,8 +30,12 @@ class Services(Protocol):
         """Body of an artifact of this tenant; LookupError if there is none."""
         ...
 
-    async def secret(self, name: str) -> str:
-        """Value of a secret; `SecretNotSet` (or another LookupError) if there is none."""
+    async def secret(self, name: str, hosts: Sequence[str]) -> str:
+        """Value of a secret for a client that reaches only `hosts`, the same that `http` is given.
+
+        Raises `SecretNotSet` (or another LookupError) if there is none, `errors.RunError` of class ``Denied`` if it may
+        not go to one of them.
+        """
         ...
 
     def http(self, hosts: Sequence[str]) -> httpx.AsyncClient:

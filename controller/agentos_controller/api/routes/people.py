@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request
 from pydantic import Field, SecretStr
@@ -17,6 +17,8 @@ from agentos_engine.errors import Problem
 
 router = routing.router("people", "/v1")
 
+BoundHost = Annotated[str, Field(pattern=r"^(\*\.)?[^\s/@?#*,]{1,260}$", examples=["api.example.com"])]
+"""``name``, ``name:port`` or ``*.domain``."""
 SecretName = Annotated[str, Path(pattern=fields.SECRET_PATTERN, description="Name of the secret")]
 
 CHAINS = 20
@@ -112,19 +114,30 @@ async def get_secret(call: deps.TenantOperate, secret: SecretName) -> Response:
 
 
 class SecretValue(bodies.Body):
-    value: Annotated[SecretStr, Field(max_length=65_536)]
-    """The value; it is encrypted and cannot be read back."""
+    value: Annotated[SecretStr, Field(max_length=65_536)] | None = None
+    """The value; it is encrypted and cannot be read back. Left out: it stays, and only `hosts` change."""
+    hosts: Annotated[tuple[BoundHost, ...], Field(min_length=1, max_length=64)] | None = None
+    """The only hosts it may go to. Left out: those it is bound to, or those of its first use."""
 
 
 @router.put("/tenants/{tenant}/secrets/{secret}", **answers.answers("SecretView", "Set"))
 async def set_secret(call: deps.TenantAdmin, secret: SecretName, body: SecretValue) -> Response:
-    """Set a secret of a tenant to a new version."""
+    """Set a secret of a tenant to a new version, bind it to hosts, or both."""
     parts = call.parts
+    if body.value is None:
+        if body.hosts is None:
+            raise Problem("InvalidRequest", "body: neither value nor hosts is given: give one of them, or both")
+        await _shown(call, secret)
+    detail: dict[str, Any] = {}
     async with parts.database.write() as conn:
-        version = await parts.secrets.put(conn, call.tenant_id, secret, body.value.get_secret_value(), call.actor)
-        await audit.append(
-            conn, call.tenant_id, call.actor, "secret.set", f"Secret/{secret}", None, "done", {"version": version}
-        )
+        if body.value is not None:
+            plain = body.value.get_secret_value()
+            detail["version"] = await parts.secrets.put(conn, call.tenant_id, secret, plain, call.actor)
+        if body.hosts is not None:
+            await parts.secrets.bind(conn, call.tenant_id, secret, body.hosts, call.actor)
+            detail["hosts"] = sorted({host.lower() for host in body.hosts})
+        action = "secret.bind" if body.value is None else "secret.set"
+        await audit.append(conn, call.tenant_id, call.actor, action, f"Secret/{secret}", None, "done", detail)
     parts.database.notify("secrets")
     return answers.Json(await _shown(call, secret))
 
