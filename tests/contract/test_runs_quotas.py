@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from agentos_controller import clock, database, tables
 from agentos_controller.runs import quotas, records
 from agentos_controller.scheduling import loop
 from agentos_engine import errors
-from tests.support import running, serving
+from tests.support import apiworld, running, serving
 
 BODY = serving.workflow("report", [{"id": "only", "type": "set", "set": {}}])
 SCHEDULE = {
@@ -163,3 +164,21 @@ async def test_counting_looks_into_an_index(place: Place) -> None:
                 shown = "\n".join(row[0] for row in plan)
                 assert "Index" in shown
                 assert "Seq Scan" not in shown
+
+
+async def test_over_http_it_is_a_problem_that_says_when_to_come_back(
+    database: database.Database, clock: clock.ManualClock, tmp_path: Path
+) -> None:
+    world = apiworld.World(database, clock, tmp_path)
+    there = await world.populate("acme")
+    await Place(database, clock, there.id).quota(tokensPerDay=1)
+    path, body = "/v1/tenants/acme/runs", {"kind": "Workflow", "name": "flow"}
+    async with world.client(await world.key(("run",), there.id)) as client:
+        made = (await client.post(path, json=body)).json()
+        async with database.write() as conn:
+            await conn.execute(sa.update(tables.run).where(tables.run.c.id == made["id"]).values(tokens_out=7))
+        for _ in range(2):  # the key of a refused request is free again
+            answer = await client.post(path, json=body, headers={"idempotency-key": "k"})
+            problem = apiworld.problem(answer, 429, "QuotaExceeded")
+    assert (problem["quota"], problem["limit"], problem["used"]) == ("tokensPerDay", 1, 7)
+    assert problem["resetsAt"] == "2026-01-02T00:00:00.000000Z"
