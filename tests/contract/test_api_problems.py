@@ -144,6 +144,24 @@ async def test_a_secret_goes_in_and_never_comes_out(
         problem(await other.delete(f"{path}/from-disk"), 409, "Conflict")
 
 
+async def test_a_secret_is_bound_to_hosts(acme: Tenant, client: httpx.AsyncClient) -> None:
+    path = "/v1/tenants/acme/secrets/api"
+    made = await client.put(path, json={"value": "canary-4711", "hosts": ["B.example.com:8443", "*.a.org"]})
+    assert (made.json()["version"], made.json()["hosts"]) == (1, ["*.a.org", "b.example.com:8443"])
+    assert (await client.put(path, json={"value": "canary-4712"})).json()["hosts"] == made.json()["hosts"]
+    anew = (await client.put(path, json={"hosts": ["c.example.com"]})).json()
+    assert (anew["version"], anew["hosts"]) == (2, ["c.example.com"])
+    for wrong in ({}, {"hosts": []}, {"hosts": ["https://c.example.com"]}, {"hosts": ["a b"]}, {"hosts": ["*"]}):
+        problem(await client.put(path, json=wrong), 422, "InvalidRequest")
+    problem(await client.put("/v1/tenants/acme/secrets/unset", json={"hosts": ["a.org"]}), 404, "NotFound")
+    assert (await client.get(path)).json() == anew
+    await client.delete(path)
+    assert (await client.put(path, json={"value": "canary-4713"})).json()["hosts"] == []
+    trail = (await client.get("/v1/audit")).json()["items"]
+    (bound,) = [each for each in trail if each["action"] == "secret.bind"]
+    assert bound["detail"] == {"hosts": ["c.example.com"]}
+
+
 async def test_the_trail_shows_who_did_what(acme: Tenant, client: httpx.AsyncClient) -> None:
     await client.put("/v1/tenants/acme/secrets/api", json={"value": "canary-4711"})
     await client.delete("/v1/tenants/acme/secrets/api")

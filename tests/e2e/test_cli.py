@@ -163,6 +163,9 @@ def test_keys_and_secrets(served: Controller) -> None:
     assert good(served, "secret", "list", "-o", "name") == "token\n"
     assert "s3cret" not in good(served, "secret", "list", "-o", "json")
     assert "the value is empty" in bad(served, "secret", "set", "token", given="")
+    hosts = ("--host", "api.example.com", "--host", "*.example.org")
+    assert good(served, "secret", "set", "token", *hosts, given="") == "secret/token set\n"
+    assert "*.example.org, api.example.com" in good(served, "secret", "list")
     assert "secrets wrapped with it: 1" in good(served, "secret", "rotate")
     assert good(served, "secret", "rm", "token") == "secret/token removed\n"
     assert "NotFound" in bad(served, "secret", "rm", "token")

@@ -178,6 +178,8 @@ def test_addresses_that_are_taken(tmp_path: Path) -> None:
     assert address.parse("https://example.com/a/b.git#main") == address.Address(
         "https://example.com/a/b.git", "main", False
     )
+    for url, host in (("https://Example.com:443/a", "example.com"), ("https://example.com:8443/a", "example.com:8443")):
+        assert address.parse(url).host == host
     assert address.parse("x", base=tmp_path) == address.Address(str(tmp_path / "x"), None, True)
     assert address.parse("http://127.0.0.1:8/x", allow_loopback_http=True).url == "http://127.0.0.1:8/x"
     with pytest.raises(errors.Stall):
