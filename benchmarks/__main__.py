@@ -10,7 +10,7 @@ ALL = {"commandline": command_line.main, "latency": latency.main, "scale": scale
 QUICK = {
     "commandline": ["--runs", "3"],
     "latency": ["--runs", "60"],
-    "scale": ["--manifests", "1000", "--tenants", "10", "--small", "0", "--peer", "0"],
+    "scale": ["--manifests", "1000", "--tenants", "10", "--small", "0", "--no-peer"],
 }
 
 

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--manifests", type=int, default=10_000)
     parser.add_argument("--tenants", type=int, default=100)
     parser.add_argument("--small", type=int, default=1_000, help="a smaller tree to compare with; 0 for none")
-    parser.add_argument("--peer", type=int, default=300, help="files that check-jsonschema is timed on; 0 for none")
+    parser.add_argument("--no-peer", action="store_true", help="leave check-jsonschema out")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="agentos-scale-") as scratch:
         large = measure(Path(scratch) / "large", chosen.manifests, chosen.tenants)
@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
             report.title(f"from {small['manifests']} to {large['manifests']} manifests")
             report.ratio("cold to Ready", large["cold"], small["cold"], "≤ 11")
             report.ratio("one changed file", large["change"], small["change"], "≤ 1.5")
-        if chosen.peer:
-            peer(Path(scratch) / "peer", chosen.peer)
+        if not chosen.no_peer:
+            peer(Path(scratch) / "large" / "repository", large["validate"])
 
 
 def measure(root: Path, manifests: int, tenants: int) -> dict[str, Any]:
@@ -51,6 +51,9 @@ def measure(root: Path, manifests: int, tenants: int) -> dict[str, Any]:
     with Server(str(repository), root / "state") as server:
         _until_ready(server, total)
         figures["cold"] = time.perf_counter() - server.began
+        # What executes runs is imported after the first round; the figure is that of a controller at work.
+        while not server.get("/readyz")["checks"]["runs"]["launched"]:
+            time.sleep(0.1)
         figures |= _change(server, repository)
         figures["pages"] = _pages(server)
         figures["pss"] = server.peak_pss
@@ -88,23 +91,18 @@ def show(figures: dict[str, Any]) -> None:
     )
 
 
-def peer(root: Path, manifests: int) -> None:
-    """`agentos validate` beside check-jsonschema with our schema, on the same files."""
-    root.mkdir(parents=True)
-    tree.write(root, manifests, 1)
-    schema = root / "manifest.json"
+def peer(repository: Path, ours: float) -> None:
+    """`agentos validate`, which took `ours` seconds, beside check-jsonschema with our schema, on the same files."""
+    schema = repository.parent / "manifest.json"
     schema.write_text(
         subprocess.run([_agentos(), "schema", "manifest"], check=True, capture_output=True, text=True).stdout
     )
-    found = sorted(str(path) for path in (root / "tenants").rglob("*.yaml"))
+    found = sorted(str(path) for path in (repository / "tenants").rglob("*.yaml"))
     checker = str(Path(sys.executable).parent / "check-jsonschema")
     theirs = _timed([checker, "--schemafile", str(schema), *found])
-    ours = min(_timed([_agentos(), "validate", str(root)]) for _ in range(2))
-    idle = min(_timed([_agentos(), "validate", str(root / "tenants" / "t000" / "agents")]) for _ in range(2))
     report.title(f"{len(found)} files, beside a schema checker")
     report.line("check-jsonschema, the schema alone", f"{theirs:.2f} s", "")
     report.line("agentos validate, everything", f"{ours:.2f} s", f"{theirs / ours:.1f}× faster; bar ≥ 12×")
-    report.line("  of which starting up", f"{idle:.2f} s", "")
 
 
 def _until_ready(server: Server, total: int) -> None:
