@@ -46,6 +46,8 @@ READY = "AgentOS is ready at {address}"
 """The one line on standard output; scripts wait for it."""
 STUCK_S = 30.0
 """A loop that did not come round for so long is not alive."""
+FIRST_LOOK_S = 3.0
+"""How long the ready line of a first start waits for the first round."""
 LAUNCH_AT_LATEST_S = 20.0
 """Runs do not wait longer than this for a first reconciling that takes its time."""
 _RECONCILES = ("reconcile.loop",)
@@ -109,13 +111,15 @@ async def _serve(chosen: settings.Settings) -> None:
         )
         server = serving.Server(api.create(made_of), made_of.stopping)
         async with server.running(listener):
-            sys.stdout.write(READY.format(address=f"http://{serving.address_of(listener)}") + "\n")
-            sys.stdout.flush()
-            _collect_from_here()
             await _first_key(known, db, chosen)
             loops = asyncio.create_task(_loops(db, reconciler, scheduler, executor))
             ended = asyncio.create_task(server.ended())
             try:
+                await _first_look(db, reconciler, loops)
+                if not loops.done():
+                    sys.stdout.write(READY.format(address=f"http://{serving.address_of(listener)}") + "\n")
+                    sys.stdout.flush()
+                _collect_from_here()
                 await asyncio.wait({loops, ended}, return_when=asyncio.FIRST_COMPLETED)
                 if loops.done():
                     loops.result()
@@ -146,6 +150,19 @@ async def _execute(db: database.Database, reconciler: _Reconciler, executor: exe
     await _import(_EXECUTES)
     await executor.launch()
     await executor.run()
+
+
+async def _first_look(db: database.Database, reconciler: _Reconciler, loops: asyncio.Task[None]) -> None:
+    """On a first start, let the first round come before the ready line: who waits for the line finds resources.
+
+    A long first round is not waited for; the API answers meanwhile, and says how far it is.
+    """
+    if await _is_restart(db):
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_S):
+            while not (reconciler.synced or loops.done()):  # noqa: ASYNC110  # tells of itself, not of changes
+                await asyncio.sleep(0.01)
 
 
 async def _is_restart(db: database.Database) -> bool:
