@@ -82,9 +82,7 @@ def _by_kind(refs: Iterable[ResourceRef]) -> Iterator[tuple[str, list[str]]]:
             yield kind, part
 
 
-_COLUMNS = (
-    "kind",
-    "name",
+COLUMNS = (
     "source_id",
     "path",
     "line",
@@ -107,11 +105,12 @@ _COLUMNS = (
     "message",
     "conditions",
 )
-_SELECT = sa.select(*(tables.resource.c[name] for name in _COLUMNS))
+"""What a row of a resource says beyond its key and when it was written."""
+_SELECT = sa.select(*(tables.resource.c[name] for name in ("kind", "name", *COLUMNS)))
 
 
 def stored(row: Any) -> Stored:
-    """A row of `_COLUMNS` as a value."""
+    """A row of `_SELECT` as a value."""
     (
         _kind,
         _name,

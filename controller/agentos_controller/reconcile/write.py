@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import apply, audit, bulk, clock, ids, tables
-from agentos_controller.reconcile import values
+from agentos_controller.reconcile import gather, values
 from agentos_engine import artifacts, errors, plan
 from agentos_engine.model import ResourceRef
 
@@ -181,30 +181,7 @@ async def open_generation(
 
 
 _RESOURCE_KEYS = ("tenant_id", "kind", "name")
-_RESOURCE_COLUMNS = (
-    "source_id",
-    "path",
-    "line",
-    "document",
-    "blob_id",
-    "labels",
-    "annotations",
-    "desired_digest",
-    "desired_revision",
-    "applied_digest",
-    "artifact_digest",
-    "applied_revision",
-    "applied_seq",
-    "interface",
-    "files",
-    "uses",
-    "definitions",
-    "ready",
-    "reason",
-    "message",
-    "conditions",
-    "updated_at",
-)
+_RESOURCE_COLUMNS = (*gather.COLUMNS, "updated_at")
 
 
 async def _resources(conn: AsyncConnection, tenant_id: str, built: values.Built, seq: int) -> None:
