@@ -113,7 +113,7 @@ def _until_ready(server: Server, total: int) -> None:
         stalled = sum(each["counts"]["stalled"] for each in tenants)
         if stalled:
             raise SystemExit(f"{stalled} resources are stalled")
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def _change(server: Server, repository: Path, rounds: int = 9) -> dict[str, float]:

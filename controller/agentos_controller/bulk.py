@@ -1,13 +1,19 @@
-"""Statements over many rows: one round of parameters instead of one statement each. Both databases, one text."""
+"""Statements over many rows: one round of parameters instead of one statement each. Both databases, one text.
+
+Rows of a first load count by the hundred thousand, so what goes in is encoded column by column and handed to the driver
+as it is: SQLAlchemy writes each statement once, and does not look at every row again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import schema
 
 Row = Mapping[str, Any]
 _FIRST_LOAD = 500
@@ -16,8 +22,7 @@ _FIRST_LOAD = 500
 async def insert_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert `rows`, which all have the same keys. A row that exists is an error."""
     if rows:
-        await conn.execute(insert_in(conn.dialect.name, table), [dict(row) for row in rows])
-        await _learn(conn, table, len(rows))
+        await _put(conn, table, rows, None, ())
 
 
 async def upsert_many(
@@ -28,9 +33,7 @@ async def upsert_many(
     Without `update` an existing row stays as it is. `keys` must be a primary key or a unique constraint of `table`.
     """
     if rows:
-        statement = upsert(conn.dialect.name, table, tuple(keys), tuple(update))
-        await conn.execute(statement, [dict(row) for row in rows])
-        await _learn(conn, table, len(rows))
+        await _put(conn, table, rows, tuple(keys), tuple(update))
 
 
 async def update_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str]) -> None:
@@ -62,6 +65,60 @@ def insert_in(dialect: str, table: sa.Table) -> Any:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.insert(table)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A statement as the driver takes it. `columns` are its parameters in order: name, encoder, default."""
+
+    text: str
+    columns: tuple[tuple[str, Callable[[Any], Any] | None, Any], ...]
+    named: bool
+    """Whether the driver wants parameters by name."""
+
+    def parameters(self, rows: Sequence[Row]) -> list[Any]:
+        """The parameters of every row; a column none of them has gets its default."""
+        given = rows[0].keys()
+        encoded = []
+        for name, encode, default in self.columns:
+            values = [row[name] for row in rows] if name in given else [default] * len(rows)
+            encoded.append(values if encode is None else [encode(value) for value in values])
+        across = list(zip(*encoded, strict=True))
+        names = [name for name, _encode, _default in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in across] if self.named else across
+
+
+_prepared: dict[tuple[Any, ...], _Prepared] = {}
+
+
+async def _put(
+    conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: tuple[str, ...] | None, update: tuple[str, ...]
+) -> None:
+    """Insert `rows`, with `keys` as `upsert_many` does."""
+    dialect, names = conn.dialect, tuple(rows[0])
+    key = (dialect.name, table, names, keys, update)
+    prepared = _prepared.get(key)
+    if prepared is None:
+        prepared = _prepared[key] = _prepare(dialect, table, names, keys, update)
+    await conn.exec_driver_sql(prepared.text, prepared.parameters(rows))
+    await _learn(conn, table, len(rows))
+
+
+def _prepare(
+    dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...], keys: tuple[str, ...] | None, update: tuple[str, ...]
+) -> _Prepared:
+    defaults = {
+        column.name: column.default.arg
+        for column in table.columns
+        if isinstance(column.default, schema.ScalarElementColumnDefault)
+    }
+    columns = [*names, *(name for name in defaults if name not in names)]
+    statement = insert_in(dialect.name, table) if keys is None else upsert(dialect.name, table, keys, update)
+    compiled = statement.compile(dialect=dialect, column_keys=columns)
+    order = compiled.positiontup or columns
+    encoders = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns}
+    parameters = tuple((name, encoders[name], defaults.get(name)) for name in order)
+    return _Prepared(str(compiled), parameters, not compiled.positional)
 
 
 async def _learn(conn: AsyncConnection, table: sa.Table, added: int) -> None:

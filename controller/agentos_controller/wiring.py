@@ -34,6 +34,7 @@ from agentos_controller.api import app as api
 from agentos_controller.api import parts
 from agentos_controller.api import server as serving
 from agentos_controller.runs import executor as executing
+from agentos_controller.runs import queue
 from agentos_controller.scheduling import loop as scheduling
 from agentos_controller.source import address
 from agentos_engine import errors
@@ -49,7 +50,7 @@ STUCK_S = 30.0
 FIRST_LOOK_S = 3.0
 """How long the ready line of a first start waits for the first round."""
 LAUNCH_AT_LATEST_S = 20.0
-"""Runs do not wait longer than this for a first reconciling that takes its time."""
+"""After a restart, runs of before do not wait longer than this for a first round that takes its time."""
 _RECONCILES = ("reconcile.loop",)
 _EXECUTES = ("runs.durable", "runs.savers", "runs.work", "runs.services", "runs.recordings")
 """Imported after the API, in this order."""
@@ -141,12 +142,14 @@ async def _loops(
 
 
 async def _execute(db: database.Database, reconciler: _Reconciler, executor: executing.Executor) -> None:
-    if await _is_restart(db):
+    restart = await _is_restart(db)
+    if restart:
         await _import(_EXECUTES)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LAUNCH_AT_LATEST_S):
-            while not reconciler.synced:  # noqa: ASYNC110  # tells of itself, not of changes
-                await asyncio.sleep(0.01)
+    with contextlib.suppress(TimeoutError), db.subscribe(queue.QUEUE) as asked:
+        async with asyncio.timeout(LAUNCH_AT_LATEST_S if restart else None):
+            # A long first round has the processors to itself, until somebody wants a run.
+            while not (reconciler.synced or await asked.wait(0.01)):
+                pass
     await _import(_EXECUTES)
     await executor.launch()
     await executor.run()

@@ -37,6 +37,7 @@ _SHAPES: Final = tuple(
         ("a password in an address", ("://",), r"""\bhttps?://[^\s/:@"$]{1,256}:[^\s/@"$]{1,256}@"""),
     )
 )
+_ANY_SIGN: Final = re.compile("|".join(re.escape(sign) for _name, signs, _shape in _SHAPES for sign in signs))
 _AFTER_UNDERSCORE: Final = re.compile("_[A-Za-z0-9_+/=-]{16}")
 _GATED: Final = (("A", ("AKIA", "ASIA", "AIza")), ("E", ("EAA",)), ("G", ("SG.",)), ("J", ("eyJ",)))
 _PLAIN: Final = ('"sk-', " sk-", "glpat-", "xox", "ya29.", "-----BEGIN", "://")
@@ -68,6 +69,8 @@ def scan(spec: Any, canonical: bytes) -> Iterator[tuple[str, model.Location, str
 
 def shape_of(text: str) -> str | None:
     """What kind of secret a text is by its shape alone, None for none."""
+    if _ANY_SIGN.search(text) is None:
+        return None
     for name, signs, shape in _SHAPES:
         if any(sign in text for sign in signs) and shape.search(text):
             return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -126,6 +127,29 @@ def _undeclared(source: str) -> bool:
 
 # What a run may still answer, as documented: arithmetic at its limits, and what cannot be ordered.
 _DOCUMENTED = re.compile(r"overflow|cannot convert|divi|modulus|out of range|range|too large|have no order|Index error")
+
+
+_CHAINS = st.lists(
+    st.sampled_from(
+        ["input", "now", "inner", "x", "rate", "labels", "items", "flag", "sure", "status", "in", "int", "no"]
+    ),
+    min_size=1,
+    max_size=5,
+).map(".".join)
+_EXPECTED = st.sampled_from(
+    [None, types.BOOL, types.STRING, types.INT, types.DYN, types.DOUBLE, types.nullable(types.BOOL), SCOPE["input"]]
+)
+
+
+@given(_CHAINS | st.sampled_from(_LEAVES), _EXPECTED)
+def test_the_short_cut_for_declared_fields_says_what_the_walk_says(source: str, expect: types.Type | None) -> None:
+    quick = check._declared(source, SCOPE, expect)
+    assert quick is None or quick == check._walked(source, SCOPE, expect)
+
+
+@pytest.mark.parametrize("source", ["input.n", "input.name", "now", "input.inner"])
+def test_declared_fields_take_the_short_cut(source: str) -> None:
+    assert check._declared(source, SCOPE, None) is not None
 
 
 @settings(max_examples=500, suppress_health_check=list(HealthCheck), deadline=None)

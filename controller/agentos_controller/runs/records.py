@@ -93,7 +93,7 @@ async def create_run(
     now = clock.now_us()
     if not interactive or starter is None or not starter.works():
         row, _ = await db.transact(lambda conn: _make(conn, wanted, now, starter))
-        if not row.existing and not interactive:
+        if not row.existing:
             db.notify(queue.QUEUE)
         return row
     # Whoever asked may go away between the commit and its news: the run has begun and is worked on all the same.

@@ -207,8 +207,8 @@ def parse(source: str) -> Node:
     """The tree of `source`; raises `Refused`. Bounded: 8 KiB, 1,000 nodes, 48 levels."""
     if len(source) > MAX_SOURCE or (not source.isascii() and len(source.encode("utf-8", "replace")) > MAX_SOURCE):
         raise Refused(f"longer than {MAX_SOURCE // 1024} KiB", 0, len(source), "ExpressionTooComplex")
-    if _CHAIN(source) is not None and (chain := _chain(source)) is not None:
-        return chain
+    if (path := fields(source)) is not None:
+        return _chain(path)
     parser = _Parser(tokens(source))
     node = parser.choice()
     kind, text, start, end = parser.tokens[parser.at]
@@ -217,16 +217,19 @@ def parse(source: str) -> Node:
     return node
 
 
-def _chain(source: str) -> Node | None:
-    """``input.order.id`` without tokens: most expressions are no more. None where a word has a meaning of its own."""
-    root, *fields = source.split(".")
-    if root in _WORDS:
+def fields(source: str) -> tuple[str, ...] | None:
+    """The names of ``input.order.id``, None for what is no plain chain of fields: most expressions are no more."""
+    if _CHAIN(source) is None:
         return None
-    end = len(root)
-    node: Node = Name(0, end, root)
-    for name in fields:
-        if name in _WORDS:
-            return None
+    names = tuple(source.split("."))
+    return names if _WORDS.isdisjoint(names) else None
+
+
+def _chain(path: tuple[str, ...]) -> Node:
+    """The tree of a plain chain, without tokens."""
+    end = len(path[0])
+    node: Node = Name(0, end, path[0])
+    for name in path[1:]:
         at, end = end + 1, end + 1 + len(name)
         node = Select(0, end, node, name, at, False)
     return node
