@@ -44,10 +44,12 @@ def measure(root: Path, manifests: int, tenants: int) -> dict[str, Any]:
     repository = root / "repository"
     repository.mkdir(parents=True)
     tree.write(repository, manifests, tenants)
-    floor = _floor(repository)
-    total = int(floor["manifests"])
-    figures: dict[str, Any] = {"manifests": manifests, "all": total, "tenants": tenants, "floor": floor["seconds"]}
+    # The machine's pace drifts: the floor is measured between all that is held against it.
+    floors = [_floor(repository)]
+    total = int(floors[0]["manifests"])
+    figures: dict[str, Any] = {"manifests": manifests, "all": total, "tenants": tenants}
     figures["validate"] = min(_timed([_agentos(), "validate", str(repository)]) for _ in range(2))
+    floors.append(_floor(repository))
     with Server(str(repository), root / "state") as server:
         _until_ready(server, total)
         figures["cold"] = time.perf_counter() - server.began
@@ -57,6 +59,8 @@ def measure(root: Path, manifests: int, tenants: int) -> dict[str, Any]:
         figures |= _change(server, repository)
         figures["pages"] = _pages(server)
         figures["pss"] = server.peak_pss
+    floors.append(_floor(repository))
+    figures["floor"] = statistics.median(floor["seconds"] for floor in floors)
     with Server(str(repository), root / "state") as server:
         figures["restart"] = server.ready_s
         _until_ready(server, total)

@@ -71,8 +71,7 @@ class Server:
         """A command, done."""
         asked = self.post(path, body)
         while asked["state"] in ("pending", "running"):
-            time.sleep(0.002)
-            asked = self.get(f"/v1/commands/{asked['id']}")
+            asked = self.get(f"/v1/commands/{asked['id']}", wait=30)
         if asked["state"] != "done":
             raise SystemExit(f"the command failed: {asked}")
         return asked

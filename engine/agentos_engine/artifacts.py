@@ -27,7 +27,12 @@ def canonical(value: Any) -> bytes:
 
 def digest_of(value: Any) -> str:
     """``sha256:<hex>`` over the canonical JSON of `value`."""
-    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+    return digest_of_canonical(canonical(value))
+
+
+def digest_of_canonical(data: bytes) -> str:
+    """The same, where the canonical JSON is at hand."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -228,22 +228,24 @@ def _fast(document: yamltext.Document, number: int) -> model.Manifest | None:
         spec = one.spec.model_validate(data["spec"])
     except ValidationError:
         return None
-    manifest = _manifest(data, document, number, one, spec)
-    if any(True for _ in one.validate(manifest, spec)) or any(True for _ in _secrets(data["spec"])):
+    manifest, canonical = _manifest(data, document, number, one, spec)
+    if next(iter(one.validate(manifest, spec)), None) or next(secretscan.scan(data["spec"], canonical), None):
         return None
     return manifest
 
 
 def _manifest(
     data: dict[str, Any], document: yamltext.Document, number: int, one: kind.Kind[Any], spec: kind.Spec
-) -> model.Manifest:
+) -> tuple[model.Manifest, bytes]:
+    """The manifest, and the canonical JSON that its digest is made of."""
     written = data["spec"]
     metadata = data["metadata"]
     order = [list(written[key]) for key in _ORDERED if written.get(key).__class__ is dict]
-    return model.Manifest(
+    canonical = artifacts.canonical([data, order])
+    manifest = model.Manifest(
         model.ResourceRef(one.name, metadata["name"]),
         written,
-        artifacts.digest_of([data, order]),
+        artifacts.digest_of_canonical(canonical),
         number,
         positions.of(data, document.marks),
         "",
@@ -253,10 +255,7 @@ def _manifest(
         tuple(dict.fromkeys([path for path, _ in one.files(spec)])),
         spec,
     )
-
-
-def _secrets(spec: Any) -> Iterator[tuple[str, model.Location, str, str]]:
-    return secretscan.scan(spec, artifacts.canonical(spec))
+    return manifest, canonical
 
 
 def _problem(problem: yamltext.Problem) -> model.Diagnostic:
@@ -288,9 +287,10 @@ def _explain(document: yamltext.Document, number: int) -> tuple[list[model.Diagn
         if not said:
             spec, said = _model(one, data)
             if spec is not None:
-                manifest = _manifest(data, document, number, one, spec)
+                manifest, _canonical = _manifest(data, document, number, one, spec)
                 found += one.validate(manifest, spec)
-        said += [explain.Found(*secret) for secret in _secrets(data.get("spec"))]
+        spec_ = data.get("spec")
+        said += [explain.Found(*secret) for secret in secretscan.scan(spec_, artifacts.canonical(spec_))]
     for one_found in said:
         if one_found.location not in document.damaged:
             at = places.of_key(one_found.location) if one_found.key else places.of(one_found.location)

@@ -57,7 +57,7 @@ _TOKEN_TEXT: Final = re.compile(r"[A-Za-z0-9+/=_.:~-]{12,}")
 def scan(spec: Any, canonical: bytes) -> Iterator[tuple[str, model.Location, str, str]]:
     """Every secret that stands in a manifest as text: code, location, message, hint.
 
-    `spec` is the JSON of the spec, `canonical` its bytes.
+    `spec` is the JSON of the spec, `canonical` that of it or of the whole manifest, as bytes.
     """
     if not _suspicious(canonical.decode()):
         return

@@ -19,7 +19,6 @@ from agentos_controller import bulk, clock, database, tables
 from agentos_controller.runs import queue, records, states
 from agentos_controller.scheduling import ticks
 from agentos_engine import errors
-from agentos_engine.expressions import evaluate
 
 Decision = Literal["started", "skipped_overlap", "skipped_late", "skipped_quota", "suspended"]
 _REFUSED: Mapping[str, Decision] = {"Conflict": "skipped_overlap", "QuotaExceeded": "skipped_quota"}
@@ -114,7 +113,7 @@ async def _decide(
         tenant_id=planned.tenant_id,
         kind=target["kind"],
         name=target["name"],
-        input=evaluate.render_value(target.get("with") or {}, {}),
+        input=_rendered(target.get("with") or {}),
         cause={"type": "schedule", "schedule": planned.name, "tick": clock.rfc3339(tick)},
         actor=f"schedule:{planned.name}",
         thread_id=_thread(planned.tenant_id, target.get("thread")),
@@ -166,11 +165,19 @@ def _row(planned: Planned, tick: int, now: int, decision: Decision, run_id: str 
     }
 
 
+def _rendered(value: Any) -> Any:
+    """A value of a schedule with its expressions evaluated; they can see nothing but constants."""
+    # Imported here: CEL is slow to load, and the API does without.
+    from agentos_engine.expressions import evaluate
+
+    return evaluate.render_value(value, {})
+
+
 def _thread(tenant_id: str, given: Any) -> str | None:
     """A thread id: a UUID as it is, any other text as the UUID that stands for it in this tenant."""
     if given is None:
         return None
-    text = str(evaluate.render_value(given, {}))
+    text = str(_rendered(given))
     try:
         return str(UUID(text))
     except ValueError:

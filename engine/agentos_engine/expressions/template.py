@@ -119,7 +119,7 @@ def check_template(text: str, scope: Scope, expect: types.Type | None = None) ->
     single = parsed.is_single
     if single is not None:
         done = _checked(single, scope, expect)
-        return replace(done, text=f"${{{done.text}}}")
+        return check.Checked(f"${{{done.text}}}", done.type, done.names, done.paths, done.issues)
     if parsed.is_static:
         kind = types.literal(parsed.literal)
         return check.Checked(text, kind, frozenset(), frozenset(), _unexpected(text, kind, expect))
