@@ -22,18 +22,25 @@ _FIRST_LOAD = 500
 async def insert_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
     """Insert `rows`, which all have the same keys. A row that exists is an error."""
     if rows:
-        await _put(conn, table, rows, None, ())
+        await _put(conn, table, rows)
 
 
 async def upsert_many(
-    conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str], update: Sequence[str] = ()
+    conn: AsyncConnection,
+    table: sa.Table,
+    rows: Sequence[Row],
+    keys: Sequence[str],
+    update: Sequence[str] = (),
+    *,
+    counting: str | None = None,
 ) -> None:
     """Insert `rows`, which all have the same keys; where `keys` exist already set the columns of `update`.
 
     Without `update` an existing row stays as it is. `keys` must be a primary key or a unique constraint of `table`.
+    The column `counting` of an existing row goes up by one.
     """
     if rows:
-        await _put(conn, table, rows, tuple(keys), tuple(update))
+        await _put(conn, table, rows, tuple(keys), tuple(update), counting)
 
 
 async def update_many(conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: Sequence[str]) -> None:
@@ -92,28 +99,33 @@ _prepared: dict[tuple[Any, ...], _Prepared] = {}
 
 
 async def _put(
-    conn: AsyncConnection, table: sa.Table, rows: Sequence[Row], keys: tuple[str, ...] | None, update: tuple[str, ...]
+    conn: AsyncConnection,
+    table: sa.Table,
+    rows: Sequence[Row],
+    keys: tuple[str, ...] | None = None,
+    update: tuple[str, ...] = (),
+    counting: str | None = None,
 ) -> None:
     """Insert `rows`, with `keys` as `upsert_many` does."""
     dialect, names = conn.dialect, tuple(rows[0])
-    key = (dialect.name, table, names, keys, update)
+    key = (dialect.name, table, names, keys, update, counting)
     prepared = _prepared.get(key)
     if prepared is None:
-        prepared = _prepared[key] = _prepare(dialect, table, names, keys, update)
+        statement = (
+            insert_in(dialect.name, table) if keys is None else upsert(dialect.name, table, keys, update, counting)
+        )
+        prepared = _prepared[key] = _prepare(dialect, table, names, statement)
     await conn.exec_driver_sql(prepared.text, prepared.parameters(rows))
     await _learn(conn, table, len(rows))
 
 
-def _prepare(
-    dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...], keys: tuple[str, ...] | None, update: tuple[str, ...]
-) -> _Prepared:
+def _prepare(dialect: sa.Dialect, table: sa.Table, names: tuple[str, ...], statement: Any) -> _Prepared:
     defaults = {
         column.name: column.default.arg
         for column in table.columns
         if isinstance(column.default, schema.ScalarElementColumnDefault)
     }
     columns = [*names, *(name for name in defaults if name not in names)]
-    statement = insert_in(dialect.name, table) if keys is None else upsert(dialect.name, table, keys, update)
     compiled = statement.compile(dialect=dialect, column_keys=columns)
     order = compiled.positiontup or columns
     encoders = {name: table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns}
@@ -137,14 +149,17 @@ async def _learn(conn: AsyncConnection, table: sa.Table, added: int) -> None:
 
 
 @lru_cache(maxsize=256)
-def upsert(dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...]) -> Any:
+def upsert(
+    dialect: str, table: sa.Table, keys: tuple[str, ...], update: tuple[str, ...], counting: str | None = None
+) -> Any:
     """The statement of `upsert_many`, for a caller that executes it."""
     statement = insert_in(dialect, table)
     if not update:
         return statement.on_conflict_do_nothing(index_elements=list(keys))
-    return statement.on_conflict_do_update(
-        index_elements=list(keys), set_={name: statement.excluded[name] for name in update}
-    )
+    values = {name: statement.excluded[name] for name in update}
+    if counting is not None:
+        values[counting] = table.c[counting] + sa.literal_column("1")
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=values)
 
 
 @lru_cache(maxsize=256)

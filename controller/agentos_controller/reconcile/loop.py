@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
+MANY = 32
+"""Changed files of the platform's source that announce much to do: worker processes start while it is reconciled."""
 
 Secret = Callable[[str, str, str], Awaitable[str]]
 """Tenant id, name and host to the value of a secret; raises `errors.Handled` if there is none that may go there."""
@@ -251,6 +253,12 @@ class Reconciler:
 
     async def _work(self) -> bool:
         """Make the rounds of the queue: the platform's tenant alone and first, then the others."""
+        try:
+            return await self._work_off()
+        finally:
+            self._pool.cool()
+
+    async def _work_off(self) -> bool:
         worked = False
         while due := self._queue.due():
             estate_now = self._estate_now()
@@ -326,6 +334,8 @@ class Reconciler:
         now = self._time.now_us()
         views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
+        if tenant.platform and prepared.size > MANY:
+            self._pool.warm()
         if prepared.size * of > jobs.BULK:
             if pool is None:
                 async with self._pool.open() as own:

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from agentos_controller.reconcile import build, values
 from agentos_controller.source import snapshot
+from agentos_engine import kind
 
 Recipes = Mapping[str, snapshot.Recipe]
 
@@ -24,6 +25,11 @@ Recipes = Mapping[str, snapshot.Recipe]
 def _prepare() -> None:
     # A worker lives for one bulk: its garbage is returned to the system as a whole.
     gc.disable()
+
+
+def _load() -> None:
+    """What a worker loads with its first job."""
+    kind.kinds()
 
 
 def _work(job: values.Job, recipes: Recipes) -> values.Built:
@@ -59,12 +65,19 @@ class Open:
         finally:
             alone.close()
 
-    async def _run(self, job: values.Job, recipes: Recipes) -> values.Built:
+    def start(self) -> None:
+        """Start the processes, without waiting for them."""
+        for _ in range(self._size):
+            self._started().submit(_load)
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self._size, mp_context=context, initializer=_prepare)
-        executor = self._executor
-        return await asyncio.get_running_loop().run_in_executor(executor, _work, job, recipes)
+        return self._executor
+
+    async def _run(self, job: values.Job, recipes: Recipes) -> values.Built:
+        return await asyncio.get_running_loop().run_in_executor(self._started(), _work, job, recipes)
 
     def close(self) -> None:
         executor, self._executor = self._executor, None
@@ -77,10 +90,23 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._warm: Open | None = None
+
+    def warm(self) -> None:
+        """Start the processes of the next `open` now: it is about to come, with much to do."""
+        if self._warm is None:
+            self._warm = Open(self._size)
+            self._warm.start()
+
+    def cool(self) -> None:
+        """End what `warm` started, if nobody opened it."""
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Open]:
-        pool = Open(self._size)
+        pool, self._warm = self._warm or Open(self._size), None
         try:
             yield pool
         finally:

@@ -255,6 +255,9 @@ async def changes(conn: AsyncConnection, tenant_id: str, rows: Sequence[values.R
     await bulk.insert_many(conn, table, numbered)
 
 
+_SAME_EVENT = ("tenant_id", "kind", "name", "reason", "message_hash", "hour")
+
+
 async def events(conn: AsyncConnection, tenant_id: str, rows: Sequence[values.Row], now: int) -> None:
     """Record what happened to resources; a repetition within the hour counts up.
 
@@ -262,12 +265,6 @@ async def events(conn: AsyncConnection, tenant_id: str, rows: Sequence[values.Ro
     """
     if not rows:
         return
-    table = tables.event
-    statement = bulk.insert(conn, table)
-    statement = statement.on_conflict_do_update(
-        index_elements=["tenant_id", "kind", "name", "reason", "message_hash", "hour"],
-        set_={"count": table.c.count + 1, "last_at": statement.excluded.last_at},
-    )
     full = [
         {
             **row,
@@ -281,7 +278,7 @@ async def events(conn: AsyncConnection, tenant_id: str, rows: Sequence[values.Ro
         }
         for row in rows
     ]
-    await conn.execute(statement, full)
+    await bulk.upsert_many(conn, tables.event, full, _SAME_EVENT, ("last_at",), counting="count")
 
 
 async def _tree(conn: AsyncConnection, files: Files) -> None:
