@@ -255,6 +255,30 @@ async def test_upserts_update_only_what_they_are_told(database: Database) -> Non
     ]
 
 
+async def test_a_row_that_comes_again_can_be_counted(database: Database) -> None:
+    keys = ("tenant_id", "kind", "name", "reason", "message_hash", "hour")
+    row = {
+        "id": ids.new(),
+        "tenant_id": TENANT,
+        "kind": "Agent",
+        "name": "a",
+        "type": "Normal",
+        "reason": "Applied",
+        "message": "done",
+        "message_hash": "x",
+        "hour": 1,
+        "first_at": 1,
+        "last_at": 1,
+    }
+    async with database.write() as conn:
+        for moment in (1, 2, 3):
+            again = row | {"id": ids.new(), "last_at": moment}
+            await bulk.upsert_many(conn, tables.event, [again], keys, ("last_at",), counting="count")
+    async with database.read() as conn:
+        (found,) = (await conn.execute(sa.select(tables.event))).all()
+    assert (found.count, found.first_at, found.last_at) == (3, 1, 3)
+
+
 async def test_rows_are_deleted_by_key(database: Database) -> None:
     keys = ["tenant_id", "kind", "name"]
     async with database.write() as conn:

@@ -123,6 +123,13 @@ async def test_an_invalid_input_names_every_place(place: Place) -> None:
     assert [error["path"] for error in caught.value.extra["errors"]] == ["/input/n"]
 
 
+@pytest.mark.parametrize("interactive", [False, True])
+async def test_a_run_that_nobody_works_on_yet_wakes_who_would(place: Place, interactive: bool) -> None:
+    with place.db.subscribe(queue.QUEUE) as news:
+        await place.create(interactive=interactive)
+        assert await news.wait(1)
+
+
 async def test_a_key_makes_one_run(place: Place) -> None:
     rows = await asyncio.gather(*(place.create(key="api:1:abc") for _ in range(5)))
     assert len({row.id for row in rows}) == 1

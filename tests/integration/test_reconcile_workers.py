@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -51,3 +52,18 @@ async def test_a_worker_that_dies_fails_its_build_and_no_other(tmp_path: Path) -
         with pytest.raises(BrokenProcessPool):
             await pool.build(job([]), {"s": Deadly()})
         assert (await pool.build(job([]), {})).resources == []
+
+
+async def test_processes_started_ahead_are_those_that_are_opened_or_end() -> None:
+    pool = workers.Pool(1)
+    pool.warm()
+    (ahead,) = multiprocessing.active_children()
+    async with pool.open() as opened:
+        assert (await opened.build(job([]), {})).resources == []
+        assert multiprocessing.active_children() == [ahead]
+    ahead.join()
+    pool.warm()
+    (ahead,) = multiprocessing.active_children()
+    pool.cool()
+    ahead.join()
+    assert multiprocessing.active_children() == []
