@@ -293,3 +293,15 @@ class Told:
 
     def superstep_saved(self, namespace: str) -> None:
         return
+
+
+async def test_an_executor_that_is_not_launched_yet_is_well(database: database.Database) -> None:
+    time = clock.ManualClock()
+    waiting = executor.Executor(database, time, lambda: pytest.fail("not launched"))
+    time.advance(3600)
+    assert waiting.progress() | {"secondsSinceSweep": 0} == {
+        "ok": True,
+        "launched": False,
+        "secondsSinceSweep": 0,
+        "running": 0,
+    }

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
 MANY = 32
-"""Changed files of the platform's source that announce much to do: worker processes start while it is reconciled."""
+"""Files of the platform's source, Tenants among them, that announce much to do: worker processes start at once."""
 
 Secret = Callable[[str, str, str], Awaitable[str]]
 """Tenant id, name and host to the value of a secret; raises `errors.Handled` if there is none that may go there."""
@@ -334,8 +334,6 @@ class Reconciler:
         now = self._time.now_us()
         views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
-        if tenant.platform and prepared.size > MANY:
-            self._pool.warm()
         if prepared.size * of > jobs.BULK:
             if pool is None:
                 async with self._pool.open() as own:
@@ -345,6 +343,8 @@ class Reconciler:
             self.repositories.counters.add(built.counters)
         else:
             built = rounds.build_here(prepared)
+        if built.names_tenants and prepared.size > MANY:
+            self._pool.warm()
         if tenant.platform:
             owner = access.RESERVED if await rounds.names_tenants(self._db, prepared, built) else access.DEFAULT
             if owner != tenant.name:

@@ -156,10 +156,10 @@ class Executor:
         await self._stack.aclose()
 
     def progress(self) -> dict[str, Any]:
-        """For readiness: ``ok`` while the sweep makes progress."""
+        """For readiness: ``ok`` while the sweep makes progress. Before `launch` there is none, and that is well."""
         age = self._clock.monotonic() - self._swept
         return {
-            "ok": age < 6 * SLOW_POLL and self._failures < 3,
+            "ok": not self.launched or (age < 6 * SLOW_POLL and self._failures < 3),
             "launched": self.launched,
             "secondsSinceSweep": round(age, 3),
             "running": len(self._worker.working_on) if self._worker is not None else 0,
