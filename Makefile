@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 UV_VERSION := 0.13.9
+# As pip does for what it installs, and an editable install leaves out: every process starts faster.
+COMPILE := $(BIN)/python -m compileall -q engine controller
 LOCK   := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
           --no-emit-index-url --no-emit-find-links --no-header --quiet
 
@@ -32,6 +34,7 @@ test-all: check ## The same with the slow tests and the long property runs
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m "slow or not slow" $(ARGS)
 
 bench: $(VENV)/.dev ## Run the benchmarks and print their tables (ARGS="--quick" for small ones)
+	@$(COMPILE)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 schema: $(VENV)/.run ## Write schema/v1 anew from the kinds
@@ -56,6 +59,7 @@ $(VENV)/bin/python:
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
