@@ -55,6 +55,8 @@ async def test_a_worker_that_dies_fails_its_build_and_no_other(tmp_path: Path) -
 
 
 async def test_processes_started_ahead_are_those_that_are_opened_or_end() -> None:
+    for process in multiprocessing.active_children():
+        process.join()  # of other tests, about to end
     pool = workers.Pool(1)
     pool.warm()
     (ahead,) = multiprocessing.active_children()
