@@ -28,7 +28,7 @@ TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]
 REQUEST_PATTERN = r"^(GET|HEAD|POST|PUT|PATCH|DELETE) /\S*$"
 APPROVER_PATTERN = r"^(user|role/[a-z]([-a-z0-9]{0,61}[a-z0-9])?|user/[^\s]{1,253})$"
 MEMBER_PATTERN = r"^(user|key|group)/[^\s/][^\s]{0,253}$"
-GIT_PATTERN = r"^(https://[^\s?#]+|file:///[^\s]+)$"
+GIT_PATTERN = r"^((https|ssh)://[^\s?#]+|file:///[^\s]+)$"
 LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE_PATTERN = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
@@ -44,6 +44,8 @@ Expression = Annotated[str, Field(min_length=1, max_length=8192)]
 """Bare CEL, without ``${}``."""
 Duration = Annotated[str, Field(pattern=literals.DURATION_PATTERN, examples=["30s", "10m", "48h"])]
 """``500ms 30s 10m 48h 7d``; `literals.duration_ms` reads it."""
+Size = Annotated[str, Field(pattern=literals.SIZE_PATTERN, examples=["64KiB", "512MiB"])]
+"""``64KiB 512MiB 2GiB``; `literals.size_bytes` reads it."""
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]
 ErrorClass = Annotated[str, Field(pattern=ERROR_PATTERN)]
 SecretName = Annotated[str, Field(pattern=SECRET_PATTERN)]
@@ -81,7 +83,8 @@ PATTERN_HELP = {
     EVENT_PATTERN: "An event's type: letters, digits, `.`, `_`, `/` and `-`.",
     REF_PATTERN: "A branch, tag or commit: letters, digits, `.`, `_`, `/` and `-`.",
     SCHEME_PATTERN: "The name of a signature scheme, for example `hub_sha256`.",
-    GIT_PATTERN: "An address such as https://git.example.com/acme/agents.git; plain http and ssh are refused.",
+    literals.SIZE_PATTERN: "A size is one number and one unit: 64KiB, 512MiB, 2GiB.",
+    GIT_PATTERN: "An address such as https://git.example.com/acme/agents.git or ssh://git@git.example.com/acme/agents.",
     LABEL_KEY_PATTERN: "A label's key: letters, digits, `-`, `_`, `.`, with an optional `prefix/`.",
     LABEL_VALUE_PATTERN: "A label's value: at most 63 letters, digits, `-`, `_` or `.`.",
     "^x-": "Keys of your own begin with `x-`.",

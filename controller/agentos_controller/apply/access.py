@@ -75,7 +75,7 @@ async def sources(
 ) -> None:
     """Make the sources of a tenant those of its access artifact; one that changed is read anew."""
     table = tables.source
-    selected = {spec["name"]: _selection(spec) for spec in old_body.get("sources", ())}
+    known = {spec["name"]: _options(spec) for spec in old_body.get("sources", ())}
     before = {row.name: row for row in await conn.execute(sa.select(table).where(table.c.tenant_id == tenant_id))}
     for position, spec in enumerate(body["sources"]):
         url = spec.get("git") or platform_url
@@ -95,7 +95,7 @@ async def sources(
                     id=ids.new(), tenant_id=tenant_id, name=spec["name"], failures=0, ready="Unknown", **wanted
                 )
             )
-        elif selected.get(spec["name"]) != _selection(spec) or any(
+        elif known.get(spec["name"]) != _options(spec) or any(
             getattr(old, name) != value for name, value in wanted.items()
         ):
             # Without a known tree, everything below the source is compared anew.
@@ -105,5 +105,9 @@ async def sources(
         await conn.execute(table.delete().where(table.c.id == old.id))
 
 
-def _selection(spec: Mapping[str, Any]) -> tuple[Any, Any]:
-    return spec.get("include"), spec.get("exclude")
+_ROW = ("name", "git", "ref", "path", "auth", "intervalMs")
+
+
+def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the row does not hold: it is read from the tenant's spec."""
+    return {name: value for name, value in spec.items() if name not in _ROW}

@@ -103,7 +103,10 @@ resource = sa.Table(
     optional("conditions", Doc),
     optional("suspended_by", Text),
     optional("suspended_reason", Text),
+    optional("suspended_until", Time),
     optional("quarantine_until", Time),
+    optional("quarantine_blob", Rev),  # the content that crashed its build; other content is tried at once
+    optional("drain_until", Time),  # removed, but still serving what is in flight
     required("updated_at", Time),
     # Not (tenant, kind, ready): before its first ANALYZE, PostgreSQL would take that for the primary key.
     sa.Index("ix_resource_tenant_id_ready_kind_name", "tenant_id", "ready", "kind", "name"),
@@ -210,7 +213,7 @@ command = sa.Table(
     metadata,
     key("id", Id),
     optional("tenant_id", Id),
-    *choice("type", "reconcile", "rollback", "release"),
+    *choice("type", "reconcile", "rollback", "release", "suspend", "resume", "approve-prune", "accept"),
     required("args", Doc),
     *choice("state", "pending", "running", "done", "failed", default="pending"),
     required("actor", Text),

@@ -32,7 +32,12 @@ tenant = sa.Table(
     optional("quota", Doc),
     *choice("state", "active", "suspended", "deleting", default="active"),
     optional("active_seq", Count),
-    optional("hold", Doc),
+    optional("hold", Doc),  # {seq, revision, reason, by, until}
+    optional("suspended_by", Text),
+    optional("suspended_reason", Text),
+    optional("suspended_until", Time),
+    optional("prune", Doc),  # what the guard asks about: {digest, count, total, refs, since}
+    optional("prune_approved", Doc),  # {digest, by, at}: holds for exactly that
     optional("conditions", Doc),
     *choice("ready", "True", "False", "Unknown", default="Unknown"),
     required("created_at", Time),
@@ -55,6 +60,10 @@ source = sa.Table(
     optional("interval_us", Time),
     optional("suspended_by", Text),
     optional("suspended_reason", Text),
+    optional("suspended_until", Time),
+    optional("observed", Rev),  # what the ref named at the last look; `head` is what is reconciled
+    optional("accepted", Rev),  # a revision that a person let in although it is no descendant
+    optional("accepted_by", Text),
     optional("head", Rev),
     optional("tree", Rev),
     optional("fetched_at", Time),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentos_engine import artifacts, kind, literals, model
-from agentos_engine.kinds.tenant.spec import Source, TenantLimits, TenantSpec
+from agentos_engine import artifacts, fields, kind, literals, model
+from agentos_engine.kinds.tenant.spec import Source, SourceLimits, TenantLimits, TenantSpec
 from agentos_engine.lowering import extras
 from agentos_engine.lowering.report import Report
 
 
 def compile(manifest: model.Manifest, spec: TenantSpec, context: kind.Context) -> kind.Compiled:  # noqa: A001
-    """The access artifact ``{form: tenant, name, description, labels, sources, quota, limits, vars}``."""
+    """The access artifact ``{form: tenant, name, description, labels, sources, quota, prune, limits, vars}``."""
     report = Report(manifest, context.texts)
     body: dict[str, Any] = {
         "form": "tenant",
@@ -23,6 +23,8 @@ def compile(manifest: model.Manifest, spec: TenantSpec, context: kind.Context) -
         "limits": _limits(spec.limits),
         "vars": spec.vars,
     }
+    if spec.prune is not None:
+        body["prune"] = _plain(spec.prune)
     body.update(extras.of(manifest.spec))
     artifact = artifacts.Artifact("access", str(manifest.ref), body)
     return kind.Compiled(None if report.failed else artifact, {}, report.finish())
@@ -42,7 +44,28 @@ def _source(spec: Source) -> dict[str, Any]:
         body["auth"] = {"secret": spec.auth.secret}
     if spec.interval is not None:
         body["intervalMs"] = literals.duration_ms(spec.interval)
+    body.update(_plain(spec, include={"semver", "known_hosts", "ca", "webhook", "verify", "merged_into"}))
+    if spec.history != "any":
+        body["history"] = spec.history
+    if spec.limits is not None:
+        body["limits"] = _fetch_limits(spec.limits)
     return body
+
+
+def _fetch_limits(spec: SourceLimits) -> dict[str, Any]:
+    limits = _plain(spec, include={"objects", "files"})
+    if spec.timeout is not None:
+        limits["timeoutMs"] = literals.duration_ms(spec.timeout)
+    for name, size in (("sizeBytes", spec.size), ("fileBytes", spec.file_size)):
+        if size is not None:
+            limits[name] = literals.size_bytes(size)
+    return limits
+
+
+def _plain(node: fields.Node, include: set[str] | None = None) -> dict[str, Any]:
+    """What is written there, in the manifest's words; `x-` keys left out."""
+    dumped = node.model_dump(mode="json", by_alias=True, exclude_none=True, include=include)
+    return {key: value for key, value in dumped.items() if not key.startswith("x-")}
 
 
 def _limits(spec: TenantLimits | None) -> dict[str, Any]:
