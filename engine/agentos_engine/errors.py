@@ -86,7 +86,10 @@ register("dr", "FileTooLarge", "A file is larger than allowed", "Split the file,
 register("dr", "TooDeep", "The document is nested too deeply", "Flatten the document.")
 register("dr", "TooManyNodes", "The document has too many values", "Split the file.")
 register(
-    "dr", "FileForbidden", "The path is a symlink, a submodule or otherwise not a plain file", "Commit a plain file."
+    "dr",
+    "FileForbidden",
+    "The path is a symlink, a submodule, an LFS pointer or otherwise not a plain file",
+    "Commit a plain file.",
 )
 register(
     "dr", "FileNotFound", "An included file does not exist at this revision", "Commit the file, or correct the path."

@@ -187,6 +187,14 @@ class FileOutsideSource(ValueError):
     """The path of an included file leads out of its source."""
 
 
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether a file is what git LFS leaves in git in place of the file; its content is elsewhere and never fetched."""
+    return len(data) < 1024 and data.startswith(_LFS)
+
+
 def resolve_file(manifest_path: str, written: str) -> str:
     """The source path of a file included as `written` by the manifest at `manifest_path`.
 

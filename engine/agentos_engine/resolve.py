@@ -267,6 +267,8 @@ def _read_file(
         return "", ("FileNotFound", f"there is no file {path!r}", "Commit the file, or correct the path.")
     if len(data) > MAX_FILE:
         return "", ("FileTooLarge", f"{path!r} has more than {MAX_FILE:,} bytes", "Make the file smaller.")
+    if model.is_lfs_pointer(data):
+        return "", ("FileForbidden", f"{path!r} is a pointer of git LFS, not the file", "Store the file in git itself.")
     try:
         return data.decode("utf-8"), None
     except UnicodeDecodeError:

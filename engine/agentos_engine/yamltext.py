@@ -351,6 +351,9 @@ def parse(data: bytes) -> Text:
         position = _offset_position(data, error.start)
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         return Text([], [Problem("InvalidUtf8", position, message, "Save the file as UTF-8.")])
+    if model.is_lfs_pointer(data):
+        message = "this is a pointer of git LFS, not the file itself"
+        return Text([], [Problem("FileForbidden", model.Position(1, 1), message, "Store the file in git itself.")])
     reader = _Reader(data)
     try:
         reader.run()

@@ -169,3 +169,10 @@ def test_packing_keeps_everything() -> None:
             after.ref, after.spec, after.digest, after.references, after.files, after.line,
         )  # fmt: skip
         assert dict(before.positions.values) == dict(after.positions.values)
+
+
+def test_a_pointer_of_git_lfs_is_no_manifest_and_deletes_nothing() -> None:
+    file = load.load(b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12345\n")
+    (found,) = file.diagnostics
+    assert (found.code, found.line, found.hint) == ("FileForbidden", 1, "Store the file in git itself.")
+    assert file.lost

@@ -170,6 +170,7 @@ def test_a_thousand_in_a_row_is_no_recursion() -> None:
         ("/etc/passwd", "FileNotFound"),
         ("prompts/latin.md", "InvalidUtf8"),
         ("prompts/huge.md", "FileTooLarge"),
+        ("prompts/pointer.md", "FileForbidden"),
     ],
 )
 @pytest.mark.parametrize("root", ["", "tenants/acme"])
@@ -177,6 +178,7 @@ def test_included_files(written: str, code: str | None, root: str) -> None:
     files = {
         "agents/prompts/a.md": b"a", "shared/b.md": b"b", "agents/prompts/latin.md": b"\xe4",
         "agents/prompts/huge.md": b"x" * (resolve.MAX_FILE + 1),
+        "agents/prompts/pointer.md": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
     }  # fmt: skip
     prefix = f"{root}/" if root else ""
     (manifest,) = manifests(one=f"model: fast, instructions: {{file: '{written}'}}")
