@@ -13,7 +13,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ async def _serve(chosen: settings.Settings) -> None:
         stack.push_async_callback(guard.close)
         known = keys.Keys(db, time, chosen.bootstrap_key)
         # Here, because the reconciler itself is made when it is too late to refuse a start.
-        address.parse(_source(chosen)).working_copy(chosen.dev)
+        address.parse(_source(chosen)[0]).working_copy(chosen.dev)
         reconciler = _Reconciler(lambda: _reconciler(db, time, vault, guard, chosen))
         executor = executing.Executor(db, time, lambda: _world(db, time, vault, guard, chosen), flush=chosen.durable)
         scheduler = scheduling.Scheduler(db, time, executor)
@@ -214,8 +214,10 @@ async def _reconciler(
     await _import(_RECONCILES)
     from agentos_controller.reconcile import loop as reconciling
 
+    source, described = _source(chosen)
     options = reconciling.Options(
-        source=_source(chosen),
+        source=source,
+        platform=described,
         state_dir=chosen.state_dir,
         dev=chosen.dev,
         poll_interval=chosen.poll_interval,
@@ -272,12 +274,19 @@ def _no_foreign_tracing() -> None:
         del os.environ[name]
 
 
-def _source(chosen: settings.Settings) -> str:
+def _source(chosen: settings.Settings) -> tuple[str, Mapping[str, Any]]:
+    """The platform's source: its address with `#ref`, and what a file says of it beside that."""
     assert chosen.source is not None
     path, hash_, ref = chosen.source.partition("#")
     if "://" in path:
-        return chosen.source
-    return str(Path(path).expanduser().resolve()) + hash_ + ref
+        return chosen.source, {}
+    if not path.endswith((".yaml", ".yml")):
+        return str(Path(path).expanduser().resolve()) + hash_ + ref, {}
+    from agentos_controller.reconcile import platform
+
+    described = platform.read(Path(path).expanduser().resolve())
+    spec = described["sources"][0]
+    return spec["git"].removeprefix("file://") + (f"#{spec['ref']}" if spec["ref"] else ""), described
 
 
 async def _first_key(known: keys.Keys, db: database.Database, chosen: settings.Settings) -> None:

@@ -32,13 +32,6 @@ def test_a_file_says_how_the_platforms_source_is_trusted(tmp_path: Path) -> None
     assert body["prune"] == {"maxCount": 5}
 
 
-def test_a_repository_is_no_file(tmp_path: Path) -> None:
-    (tmp_path / "repo.yaml").mkdir()
-    assert platform.is_file(str(_write(tmp_path, GOOD)))
-    assert not platform.is_file(str(tmp_path / "repo.yaml"))
-    assert not platform.is_file("https://git.example.com/a.yaml")
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -23,7 +23,10 @@ def register(app: typer.Typer, verb: Verb) -> None:
     def serve(
         source: Annotated[
             str | None,
-            typer.Option(help="The platform repository: a path or an https URL, with `#ref`.", show_default=False),
+            typer.Option(
+                help="The platform repository: a path or a URL, with `#ref`, or a .yaml file that describes it.",
+                show_default=False,
+            ),
         ] = None,
         dev: Annotated[
             bool | None, typer.Option("--dev/--no-dev", help="Follow uncommitted files of a path too.")

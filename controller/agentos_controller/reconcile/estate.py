@@ -79,6 +79,8 @@ class Rules:
 
     base: Path | None = None
     allow_loopback_http: bool = False
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    """The platform's own Tenant, see `platform`; empty where only an address was given."""
 
 
 async def load(db: Database, rules: Rules) -> Estate:
@@ -99,7 +101,7 @@ async def load(db: Database, rules: Rules) -> Estate:
                 row.name,
                 row.platform,
                 row.state,
-                row.spec or {},
+                (rules.platform if row.platform else row.spec) or {},
                 (seen.get(_SEEN + row.id) or {}).get("inputs"),
             )
             for row in tenants
@@ -116,9 +118,8 @@ async def load(db: Database, rules: Rules) -> Estate:
 
 
 def _source(row: Any, owner: Tenant, rules: Rules, *, platform_is_local: bool) -> Source:
-    spec: Mapping[str, Any] = next(
-        (spec for spec in owner.spec.get("sources", ()) if spec["name"] == row.name and not owner.platform), {}
-    )
+    named = (spec for spec in owner.spec.get("sources", ()) if owner.platform or spec["name"] == row.name)
+    spec: Mapping[str, Any] = next(named, {})
     where: address.Address | None = None
     error: errors.Handled | None = None
     try:
@@ -147,12 +148,19 @@ def _source(row: Any, owner: Tenant, rules: Rules, *, platform_is_local: bool) -
     )
 
 
-async def ensure_platform(db: Database, where: address.Address, now: int) -> None:
-    """Let the platform source be `where`; made with its tenant on the first start.
+async def ensure_platform(db: Database, where: address.Address, spec: Mapping[str, Any], now: int) -> None:
+    """Let the platform source be `where`, as `spec` (a compiled source) has it; made with its tenant on a first start.
 
     Where it changed, the sources of tenants that follow it change with it and are read anew.
     """
     tenant, source = tables.tenant, tables.source
+    wanted = {
+        "url": where.url,
+        "ref": where.ref or "",
+        "path": spec.get("path") or ".",
+        "secret_ref": (spec.get("auth") or {}).get("secret"),
+        "interval_us": spec["intervalMs"] * 1_000 if spec.get("intervalMs") else None,
+    }
     async with db.write() as conn:
         row = (
             await conn.execute(sa.select(tenant).where(tenant.c.platform.is_(True), tenant.c.deleted_at.is_(None)))
@@ -164,12 +172,10 @@ async def ensure_platform(db: Database, where: address.Address, now: int) -> Non
                     id=ids.new(),
                     tenant_id=tenant_id,
                     name="main",
-                    url=where.url,
-                    ref=where.ref or "",
-                    path=".",
                     position=0,
                     failures=0,
                     ready="Unknown",
+                    **wanted,
                 )
             )
             await audit.append(
@@ -177,11 +183,9 @@ async def ensure_platform(db: Database, where: address.Address, now: int) -> Non
             )
             return
         found = (await conn.execute(sa.select(source).where(source.c.tenant_id == row.id))).one()
-        if (found.url, found.ref) == (where.url, where.ref or ""):
+        if all(getattr(found, name) == value for name, value in wanted.items()):
             return
-        await conn.execute(
-            source.update().where(source.c.id == found.id).values(url=where.url, ref=where.ref or "", tree=None)
-        )
+        await conn.execute(source.update().where(source.c.id == found.id).values(**wanted, tree=None))
         await audit.append(
             conn, None, ACTOR, "source.update", f"Source/{where}", None, "applied", {"before": found.url}
         )

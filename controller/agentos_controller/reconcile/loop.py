@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Options:
     workers: int = 2
     """Processes of a bulk; they live as long as it does."""
     allow_loopback_http: bool = False
+    platform: Mapping[str, Any] = field(default_factory=dict)
+    """What a file says of the platform's source, see `platform.read`."""
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Reconciler:
         self._options = options
         self._time = time
         self._secret = secret
-        self._rules = estate.Rules(allow_loopback_http=options.allow_loopback_http)
+        self._rules = estate.Rules(allow_loopback_http=options.allow_loopback_http, platform=options.platform)
         self._where = address.parse(options.source, allow_loopback_http=options.allow_loopback_http)
         copy = self._where.working_copy(options.dev)
         self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
@@ -174,7 +176,8 @@ class Reconciler:
 
     async def _load(self) -> None:
         if not self._first_done:
-            await estate.ensure_platform(self._db, self._where, self._time.now_us())
+            spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
+            await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
         self._estate = await estate.load(self._db, self._rules)
         wanted = []
         for source in self._estate.sources:

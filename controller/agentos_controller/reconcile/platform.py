@@ -13,13 +13,6 @@ from typing import Any
 from agentos_engine import compile as compiling
 from agentos_engine import errors, load
 
-SUFFIXES = (".yaml", ".yml")
-
-
-def is_file(source: str) -> bool:
-    """Whether what the operator gave as the source is such a file, and not a repository."""
-    return source.endswith(SUFFIXES) and "://" not in source and Path(source).is_file()
-
 
 def read(path: Path) -> Mapping[str, Any]:
     """The compiled Tenant in the file at `path`, with exactly one source, whose `git` is absolute.
