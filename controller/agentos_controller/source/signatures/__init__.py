@@ -100,6 +100,8 @@ def verify(payload: bytes, signature: bytes | None, trusted: Trust, committed_at
         return _verify(payload, signature, trusted, committed_at)
     except verdict.Bad as bad:
         return bad.refused
+    except Exception as error:  # libraries read certificates late, and raise many sorts; whatever it is, it is no proof
+        return Refused("SignatureInvalid", f"its signature cannot be read ({type(error).__name__})")
 
 
 def _verify(payload: bytes, signature: bytes, trusted: Trust, committed_at: datetime) -> Verified:

@@ -31,6 +31,17 @@ class Certificate:
     keys: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a signature says of itself; reading it can fail, so it is read once."""
+
+    sig: pysequoia.Sig
+    issuers: frozenset[str]
+    hashed: str
+    created: datetime | None
+    ends: bool
+
+
 def certificate(signer: str, text: str) -> Certificate:
     """The one certificate in armored `text`.
 
@@ -58,12 +69,11 @@ def verify(
     Raises:
         verdict.Bad: none of `certificates` did, or its key or hash did not count then.
     """
-    made = _one(armor.decode(signature, LABEL, openpgp=True))
-    issuers = {name.lower() for name in (made.issuer_fingerprint, made.issuer_key_id) if name}
-    found = [one for one in certificates if issuers & one.keys]
+    made = _read(armor.decode(signature, LABEL, openpgp=True))
+    found = [one for one in certificates if made.issuers & one.keys]
     if not found:
         raise verdict.unknown("its OpenPGP signature is by a key that is none of the listed signers'")
-    if made.created is None or made.expiration is not None:
+    if made.created is None or made.ends:
         raise verdict.Bad("its OpenPGP signature has no date, or an end of its own")
     for one in found:
         if _verifies(payload, made, one) and not _ended(one, committed_at):
@@ -71,20 +81,23 @@ def verify(
     raise _why(made, found[0], committed_at)
 
 
-def _one(data: bytes) -> pysequoia.Sig:
+def _read(data: bytes) -> _Made:
     """The single signature packet that `data` is."""
     try:
         packets = list(packet.PacketPile.from_bytes(data))
         if len(packets) == 1 and packets[0].tag == packet.Tag.Signature:
-            return pysequoia.Sig.from_bytes(data)
+            sig = pysequoia.Sig.from_bytes(data)
+            names = {name.lower() for name in (sig.issuer_fingerprint, sig.issuer_key_id) if name}
+            hashed = str(sig.hash_algorithm).rpartition(".")[2]
+            return _Made(sig, frozenset(names), hashed, sig.created, sig.expiration is not None)
     except Exception:  # noqa: S110 - Sequoia raises RuntimeError and others for what it cannot read
         pass
     raise verdict.Bad("it is not one OpenPGP signature")
 
 
-def _verifies(payload: bytes, made: pysequoia.Sig, one: Certificate) -> bool:
+def _verifies(payload: bytes, made: _Made, one: Certificate) -> bool:
     try:
-        result = pysequoia.verify(bytes=payload, store=lambda _ids: [one.cert], signature=made)
+        result = pysequoia.verify(bytes=payload, store=lambda _ids: [one.cert], signature=made.sig)
     except Exception:  # the one exception it raises does not tell why
         return False
     return any(valid.certificate == one.cert.fingerprint for valid in result.valid_sigs)
@@ -94,11 +107,10 @@ def _ended(one: Certificate, committed_at: datetime) -> bool:
     return one.cert.expiration is not None and one.cert.expiration < committed_at
 
 
-def _why(made: pysequoia.Sig, one: Certificate, committed_at: datetime) -> verdict.Bad:
+def _why(made: _Made, one: Certificate, committed_at: datetime) -> verdict.Bad:
     """The likeliest reason, for a person; nothing depends on it."""
-    weak = str(made.hash_algorithm).rpartition(".")[2]
-    if weak in _WEAK:
-        return verdict.Bad(f"its OpenPGP signature in the name of {one.signer} uses {weak}, which is broken")
+    if made.hashed in _WEAK:
+        return verdict.Bad(f"its OpenPGP signature in the name of {one.signer} uses {made.hashed}, which is broken")
     if one.cert.is_revoked:
         return verdict.Bad(f"the OpenPGP certificate of {one.signer} is revoked")
     if _ended(one, made.created or committed_at) or _ended(one, committed_at):
