@@ -171,6 +171,36 @@ register(
     "Check network, address and credentials; fetching goes on.",
 )
 register("r", "SourceInvalid", "The repository or its ref cannot be used", "Correct the source's url or ref.")
+register(
+    "r",
+    "CommitUnsigned",
+    "A commit that needs a signature has none",
+    "Sign it (`git commit -S`), or commit the change anew on top, signed.",
+)
+register(
+    "r",
+    "SignatureInvalid",
+    "A commit's signature does not count",
+    "See the message; sign anew with a key that is listed, valid and strong.",
+)
+register(
+    "r",
+    "SignerUnknown",
+    "A commit is signed by nobody who is listed",
+    "Have a listed signer sign it, or list the signer in the Tenant's `verify`.",
+)
+register(
+    "r",
+    "HistoryRewritten",
+    "The ref moved to a commit that does not follow from what serves",
+    "Restore the branch, or accept the new history; the message says how.",
+)
+register(
+    "r",
+    "NotMerged",
+    "The commit is not on the branch that it must be merged into",
+    "Merge it there, with the branch as first parent.",
+)
 register("r", "Reconciling", "Work is under way", "Wait.")
 register("r", "ResourcesNotReady", "Some resources are not Ready", "See the resources.")
 for _stage in ("Loaded", "Valid", "Resolved", "Compiled", "Admitted", "Applied", "Healthy"):
