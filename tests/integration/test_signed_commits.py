@@ -13,6 +13,7 @@ import pysequoia
 import pytest
 
 from agentos_controller.source import gate, git, history, signatures
+from agentos_engine import errors
 from tests.support import signing
 
 SEQUOIA = """#!{python}
@@ -235,3 +236,10 @@ def test_a_shallow_history_ends_as_one_with_a_root(work: Work, tmp_path: Path) -
     assert held.stop is not None
     assert held.stop.code == "CommitUnsigned"
     assert gate.decide(work.opened({"ada": ada}, "agents"), VERIFY, head) == gate.Decision(head)
+
+
+def test_a_repository_of_sha256_objects_is_refused_clearly(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", str(tmp_path / "repo")], check=True)
+    with pytest.raises(errors.Stall, match="sha256") as stalled:
+        git.Repository(tmp_path / "repo", tmp_path / "agentos")
+    assert stalled.value.code == "SourceInvalid"

@@ -71,6 +71,12 @@ def test_sha1_is_broken() -> None:
     assert "SHA1, which is broken" in found.message
 
 
+def test_a_signature_over_text_does_not_cover_every_byte() -> None:
+    found = refused(signing.data("gpg-text.commit"), trust(ada=signing.data("gpg-short.asc").decode()))
+    assert found.code == "SignatureInvalid"
+    assert "not over bytes" in found.message
+
+
 def test_what_is_not_one_detached_signature_is_refused() -> None:
     binary = bytes(pysequoia.Sig.from_bytes(made()))
     inline = pysequoia.sign(SECRET.signer(), PAYLOAD)

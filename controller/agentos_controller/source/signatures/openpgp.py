@@ -40,6 +40,7 @@ class _Made:
     hashed: str
     created: datetime | None
     ends: bool
+    binary: bool
 
 
 def certificate(signer: str, text: str) -> Certificate:
@@ -75,6 +76,8 @@ def verify(
         raise verdict.unknown("its OpenPGP signature is by a key that is none of the listed signers'")
     if made.created is None or made.ends:
         raise verdict.Bad("its OpenPGP signature has no date, or an end of its own")
+    if not made.binary:
+        raise verdict.Bad("its OpenPGP signature is not over bytes: one over text covers no line ends")
     for one in found:
         if _verifies(payload, made, one) and not _ended(one, committed_at):
             return verdict.Verified(one.signer)
@@ -89,7 +92,8 @@ def _read(data: bytes) -> _Made:
             sig = pysequoia.Sig.from_bytes(data)
             names = {name.lower() for name in (sig.issuer_fingerprint, sig.issuer_key_id) if name}
             hashed = str(sig.hash_algorithm).rpartition(".")[2]
-            return _Made(sig, frozenset(names), hashed, sig.created, sig.expiration is not None)
+            binary = sig.signature_type == packet.SignatureType.Binary
+            return _Made(sig, frozenset(names), hashed, sig.created, sig.expiration is not None, binary)
     except Exception:  # noqa: S110 - Sequoia raises RuntimeError and others for what it cannot read
         pass
     raise verdict.Bad("it is not one OpenPGP signature")

@@ -19,6 +19,7 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agentos_controller.source.signatures import armor, der, transparency, verdict
 
@@ -214,7 +215,7 @@ def _check_chain(parts: _Signed, trusted: Sequence[x509.Certificate], at: dateti
 
 
 def _signs_code(_policy: object, _cert: object, usage: x509.ExtendedKeyUsage | None) -> None:
-    if usage is not None and x509.ExtendedKeyUsageOID.CODE_SIGNING not in usage:
+    if usage is not None and ExtendedKeyUsageOID.CODE_SIGNING not in usage:
         raise ValueError("it is not for signing code")
 
 
