@@ -38,6 +38,11 @@ class Source:
     selection: paths.Selection
     secret_ref: str | None
     interval: float | None
+    spec: Mapping[str, Any]
+    """The compiled source; empty where the platform's has only an address."""
+    observed: str | None
+    """What its ref named at the last look; `head` is what was reconciled."""
+    accepted: str | None
     head: str | None
     tree: str | None
     suspended: bool
@@ -140,6 +145,9 @@ def _source(row: Any, owner: Tenant, rules: Rules, *, platform_is_local: bool) -
         paths.Selection.of(spec.get("include"), spec.get("exclude") or ()),
         row.secret_ref,
         row.interval_us / 1e6 if row.interval_us else None,
+        spec,
+        row.observed,
+        row.accepted,
         row.head,
         row.tree,
         row.suspended_by is not None,

@@ -28,6 +28,7 @@ from agentos_controller.reconcile import (
     queue,
     repositories,
     rounds,
+    ruling,
     statuses,
     workers,
 )
@@ -92,6 +93,7 @@ class Reconciler:
         self._where = address.parse(options.source, allow_loopback_http=options.allow_loopback_http)
         copy = self._where.working_copy(options.dev)
         self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
+        self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
         self._pool = workers.Pool(options.workers)
         self._estate: estate.Estate | None = None
@@ -213,12 +215,13 @@ class Reconciler:
                 watched = by_address.get(source.address) if source.address is not None else None
                 if watched is None or source.suspended:
                     continue
-                if watched.error is not None or source.message is not None or watched.head is None:
+                ruled = self._rulings.rule(source)
+                if ruled.stop is not None or source.message is not None or ruled.revision is None or ruled.rewritten:
                     self._queue.add(tenant.id)
-                elif source.head != watched.head or source.tree is None:
-                    tree = self.repositories.snapshot(watched.address, watched.head, source.path)
+                elif source.head != ruled.revision or source.tree is None:
+                    tree = self.repositories.snapshot(watched.address, ruled.revision, source.path)
                     if tree is not None and tree.tree == source.tree and not self._queue.holds(tenant.id):
-                        passed.setdefault(watched.head, []).append(source)
+                        passed.setdefault(ruled.revision, []).append(source)
                     else:
                         self._queue.add(tenant.id)
         if passed:
@@ -230,11 +233,11 @@ class Reconciler:
             for head, sources in passed.items():
                 for start in range(0, len(sources), 500):
                     part = [source.id for source in sources[start : start + 500]]
-                    values = {"head": head, "fetched_at": self._time.now_us()}
+                    values = {"head": head, "observed": head, "fetched_at": self._time.now_us()}
                     await conn.execute(table.update().where(table.c.id.in_(part)).values(**values))
         for head, sources in passed.items():
             for source in sources:
-                source.head = head
+                source.head = source.observed = head
 
     async def _take_commands(self) -> list[commands.Taken]:
         if self._slow_due > self._time.monotonic():
@@ -251,7 +254,7 @@ class Reconciler:
         if any(one.generation for one in taken):
             self._db.notify("generations")
             self._db.notify("changes")
-        await planning.pending(self._db, self._estate_now(), self.repositories, self._policies, self._time)
+        await planning.pending(self._db, self._estate_now(), self._rulings, self._policies, self._time)
         return taken
 
     async def _work(self) -> bool:
@@ -335,7 +338,7 @@ class Reconciler:
     async def _round(self, tenant: estate.Tenant, force: bool, pool: workers.Open | None, of: int) -> rounds.Outcome:
         """Prepare, build, finish. `of` is how many tenants are due with this one: together they may be bulk."""
         now = self._time.now_us()
-        views = movement.look(tenant, self.repositories) if tenant.state != "deleting" else []
+        views = movement.look(tenant, self._rulings) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
         if prepared.size * of > jobs.BULK:
             if pool is None:

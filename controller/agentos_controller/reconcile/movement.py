@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentos_controller.reconcile import estate, gather, repositories, write
+from agentos_controller.reconcile import estate, gather, ruling, write
 from agentos_controller.reconcile.definitions import FORBIDDEN
 from agentos_controller.reconcile.gather import Moved
 from agentos_controller.reconcile.values import Place
@@ -30,6 +30,9 @@ class View:
     ref: str | None = None
     author: str | None = None
     subject: str | None = None
+    observed: str | None = None
+    rewritten_from: str | None = None
+    """What served, where it is no ancestor of `revision`."""
     rules: paths.Rules | None = None
     moved: Moved | None = None
     compared: bool = False
@@ -66,23 +69,25 @@ class View:
         """Remember in memory what was written."""
         if self.snapshot is not None:
             self.source.head, self.source.tree = self.revision, self.snapshot.tree
+        self.source.observed = self.observed
         self.source.message = self.source.error.message if self.source.error is not None else None
 
 
-def look(tenant: estate.Tenant, known: repositories.Repositories) -> list[View]:
-    """The sources of `tenant`, each at the newest revision that can be read."""
-    views = []
+def look(tenant: estate.Tenant, rulings: ruling.Rulings) -> list[View]:
+    """The sources of `tenant`, each at the newest revision that can be read and may serve."""
+    views, known = [], rulings.known
     for source in tenant.sources:
         where = source.address
         if where is None:
             views.append(View(source, source.head or "", None))
             continue
-        watched = known.get(where)
-        source.error = watched.error
-        revision = source.head if source.suspended else watched.head or source.head
+        ruled = rulings.rule(source)
+        source.error = ruled.stop
+        revision = source.head if source.suspended else ruled.revision or source.head
+        before = source.head if ruled.rewritten and not source.suspended else None
         tree = known.snapshot(where, revision, source.path) if revision else None
         author, subject = known.author(where, revision) if revision else (None, None)
-        views.append(View(source, revision or "", tree, where.ref, author, subject))
+        views.append(View(source, revision or "", tree, where.ref, author, subject, ruled.observed, before))
     return views
 
 

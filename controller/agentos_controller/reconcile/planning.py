@@ -17,7 +17,7 @@ import zstandard
 
 from agentos_controller import clock, tables
 from agentos_controller.database import Database
-from agentos_controller.reconcile import estate, gather, jobs, movement, repositories, rounds, values
+from agentos_controller.reconcile import estate, gather, jobs, movement, rounds, ruling, values
 from agentos_controller.source import overlay
 from agentos_engine import artifacts, diff, errors
 
@@ -30,7 +30,7 @@ MAX_FIELDS = 200
 async def pending(
     db: Database,
     known: estate.Estate,
-    seen: repositories.Repositories,
+    seen: ruling.Rulings,
     policies: jobs.Policies,
     time: clock.Clock,
 ) -> None:
@@ -69,7 +69,7 @@ async def pending(
 async def make(
     db: Database,
     tenant: estate.Tenant,
-    seen: repositories.Repositories,
+    seen: ruling.Rulings,
     policies: jobs.Policies,
     *,
     revision: str | None,
@@ -118,7 +118,7 @@ async def make(
 async def plan_revision(
     db: Database,
     tenant: estate.Tenant,
-    seen: repositories.Repositories,
+    seen: ruling.Rulings,
     policies: jobs.Policies,
     revision: str,
     now: int,
@@ -127,11 +127,11 @@ async def plan_revision(
     return await make(db, tenant, seen, policies, revision=revision, files=None, now=now)
 
 
-def _at(views: list[movement.View], seen: repositories.Repositories, revision: str) -> list[movement.View]:
+def _at(views: list[movement.View], seen: ruling.Rulings, revision: str) -> list[movement.View]:
     found = []
     for view in views:
         where = view.source.address
-        tree = seen.snapshot(where, revision, view.source.path) if where is not None else None
+        tree = seen.known.snapshot(where, revision, view.source.path) if where is not None else None
         found.append(replace(view, revision=revision, snapshot=tree) if tree is not None else view)
     if not any(view.revision == revision and view.snapshot is not None for view in found):
         raise errors.Stall("SourceInvalid", f"no source of the tenant has the commit {revision[:12]}")

@@ -168,6 +168,7 @@ async def finish(db: Database, prepared: Round, built: values.Built, now: int) -
         seq = await write.build(conn, prepared.job.tenant, built, cause, files, now, schemas.VERSION)
         for view in views:
             await _source(conn, view, now)
+        await write.events(conn, tenant.id, [_rewritten(view) for view in views if view.rewritten_from], now)
         if prepared.inputs != tenant.inputs:
             await estate.seen(conn, tenant.id, prepared.inputs)
         broken = next((view.source.error for view in views if view.source.error is not None), None)
@@ -194,8 +195,24 @@ async def _source(conn: AsyncConnection, view: movement.View, now: int) -> None:
         conn,
         view.source.id,
         previous=view.source.conditions,
+        observed=view.observed or view.revision or None,
         revision=view.revision or None,
         error=view.source.error,
         now=now,
         **columns,
     )
+
+
+def _rewritten(view: movement.View) -> values.Row:
+    """The event that a source went on to a revision that what served is no ancestor of."""
+    before = (view.rewritten_from or "")[:12]
+    return {
+        "kind": "Source",
+        "name": view.source.name,
+        "type": "Warning",
+        "reason": "HistoryRewritten",
+        "message": f"its history was rewritten: {view.revision[:12]} does not follow from {before}, which served",
+        "revision": view.revision,
+        "path": view.source.path,
+        "line": 1,
+    }

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
 from agentos_controller.database import Database
+from agentos_controller.source import gate
 from agentos_engine import conditions, errors
 
 
@@ -22,16 +23,20 @@ async def source(
     source_id: str,
     *,
     previous: Sequence[Any],
+    observed: str | None,
     revision: str | None,
     error: errors.Handled | None,
     now: int,
     **columns: Any,
 ) -> list[Any]:
-    """Write a source's conditions at `revision`, and `columns`; the packed conditions."""
+    """Write a source's conditions at `revision`, while its ref names `observed`, and `columns`.
+
+    Gives the packed conditions.
+    """
     stop = failure(error) if error is not None else await _unreadable_file(conn, source_id)
     found = conditions.summarize(
         previous=[conditions.Condition.unpack(packed) for packed in previous],
-        desired_revision=revision or "",
+        desired_revision=observed or "",
         applied_revision=revision,
         stop=stop,
         now=now,
@@ -41,14 +46,15 @@ async def source(
     await conn.execute(
         tables.source.update()
         .where(tables.source.c.id == source_id)
-        .values(conditions=packed, ready=ready, error=error.message if error else None, **columns)
+        .values(conditions=packed, ready=ready, error=error.message if error else None, observed=observed, **columns)
     )
     return packed
 
 
 def failure(error: errors.Handled) -> conditions.Stop:
-    """The stop of a source that cannot be read."""
-    return conditions.Stop("Loaded", error.code, error.message, stalled=isinstance(error, errors.Stall))
+    """The stop of a source that cannot be read, or whose newest revision may not serve."""
+    condition = "Admitted" if error.code in gate.CODES else "Loaded"
+    return conditions.Stop(condition, error.code, error.message, stalled=isinstance(error, errors.Stall))
 
 
 async def _unreadable_file(conn: AsyncConnection, source_id: str) -> conditions.Stop | None:

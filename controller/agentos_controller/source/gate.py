@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, Protocol
 from agentos_controller.source import signatures
 from agentos_engine import errors
 
+CODES: Final = frozenset({"CommitUnsigned", "SignatureInvalid", "SignerUnknown", "NotMerged", "HistoryRewritten"})
+"""Reasons for which a revision that can be read may not serve."""
 MAX_HELD: Final = 1_000
 """How far below an unverified head a verified commit is looked for."""
 MAX_LINE: Final = 10_000

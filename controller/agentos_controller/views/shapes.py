@@ -80,6 +80,8 @@ class Source(TypedDict):
     path: str
     revision: str | None
     """The last revision that was reconciled."""
+    observed: str | None
+    """What its ref named at the last look; another one where its rules hold the newest back."""
     fetchedAt: str | None
     failures: int
     error: str | None

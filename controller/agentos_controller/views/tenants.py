@@ -174,6 +174,7 @@ def _source_shape(row: forms.Row) -> shapes.Source:
         "ref": row.ref or None,
         "path": row.path,
         "revision": row.head,
+        "observed": row.observed,
         "fetchedAt": forms.time(row.fetched_at),
         "failures": row.failures,
         "error": row.error,
