@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -136,3 +137,58 @@ def test_a_working_copy_has_no_ref(sqlite_url: str, tmp_path: Path, clock: clock
         await db.close()
 
     asyncio.run(make())
+
+
+async def test_a_burden_of_one_tenant_is_its_own(sqlite: databases.Database, repo: repos.Repo, tmp_path: Path) -> None:
+    repo.commit(
+        {
+            "agents/tenants.yaml": manifests.tenant("big", "tenants/big")
+            + "---\n"
+            + manifests.tenant("few", "tenants/few"),
+            **{f"tenants/few/{path}": text for path, text in manifests.small().items()},
+            **{f"tenants/big/{path}": text for path, text in manifests.small().items()},
+        }
+    )
+    world = worlds.World(sqlite, repo, tmp_path / "state", clocks.SystemClock(), local_interval=0.05)  # type: ignore[arg-type]
+
+    async def generation(tenant: str, number: int) -> bool:
+        return tenant in await world.tenants() and (await world.tenant(tenant)).active_seq == number
+
+    async with running(world):
+        await until(world, lambda: generation("big", 1))
+        await until(world, lambda: generation("few", 1))
+        many = {f"tenants/big/agents/m{number}.yaml": manifests.model(f"m{number}") for number in range(2_000)}
+        repo.commit({**many, "tenants/few/agents/model.yaml": manifests.model(text="new")})
+        await until(world, lambda: generation("few", 2))
+        repo.commit({"tenants/few/agents/model.yaml": manifests.model(text="newer")})
+        await until(world, lambda: generation("few", 3))
+        await until(world, lambda: generation("big", 2))
+    made = await world.rows(sa.select(tables.generation).order_by(tables.generation.c.applied_at))
+    names = {(await world.tenant(name)).id: name for name in ("big", "few")}
+    order = [(names[row.tenant_id], row.seq) for row in made if row.tenant_id in names and row.seq > 1]
+    assert order == [("few", 2), ("few", 3), ("big", 2)]
+
+
+async def test_a_remote_that_does_not_answer_holds_up_nobody(
+    sqlite: databases.Database, repo: repos.Repo, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stuck = manifests.tenant("stuck", f'., git: "https://127.0.0.1:{silent.getsockname()[1]}/a.git"')
+        repo.commit(
+            {
+                "agents/tenants.yaml": manifests.tenant("few", "tenants/few") + "---\n" + stuck,
+                **{f"tenants/few/{path}": each for path, each in manifests.small().items()},
+            }
+        )
+        world = worlds.World(sqlite, repo, tmp_path / "state", clocks.SystemClock(), local_interval=0.05)  # type: ignore[arg-type]
+
+        async def serves(number: int) -> bool:
+            return "few" in await world.tenants() and (await world.tenant("few")).active_seq == number
+
+        async with running(world):
+            await until(world, lambda: serves(1))
+            assert world.reconciler.repositories.looking
+            repo.commit({"tenants/few/agents/model.yaml": manifests.model(text="new")})
+            await until(world, lambda: serves(2))
+            assert world.reconciler.repositories.looking
+        assert not world.reconciler.repositories.looking

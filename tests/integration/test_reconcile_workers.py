@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 from concurrent.futures.process import BrokenProcessPool
@@ -37,7 +38,7 @@ async def test_a_worker_reads_the_repository_itself(tmp_path: Path) -> None:
     files = [
         values.File(values.Place("s", path), blob) for path, blob in tree.listing(lambda _path: True).files.items()
     ]
-    async with workers.Pool(1).open() as pool:
+    with contextlib.closing(workers.Pool(1).take()) as pool:
         built = await pool.build(job(files), {"s": tree.recipe()})
     assert built.moved == {
         ResourceRef("Model", "fast"),
@@ -48,7 +49,7 @@ async def test_a_worker_reads_the_repository_itself(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_dies_fails_its_build_and_no_other(tmp_path: Path) -> None:
-    async with workers.Pool(1).open() as pool:
+    with contextlib.closing(workers.Pool(1).take()) as pool:
         with pytest.raises(BrokenProcessPool):
             await pool.build(job([]), {"s": Deadly()})
         assert (await pool.build(job([]), {})).resources == []
@@ -60,7 +61,7 @@ async def test_processes_started_ahead_are_those_that_are_opened_or_end() -> Non
     pool = workers.Pool(1)
     pool.warm()
     (ahead,) = multiprocessing.active_children()
-    async with pool.open() as opened:
+    with contextlib.closing(pool.take()) as opened:
         assert (await opened.build(job([]), {})).resources == []
         assert multiprocessing.active_children() == [ahead]
     ahead.join()

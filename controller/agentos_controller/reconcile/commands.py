@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,15 +30,25 @@ class Taken:
     generation: int | None = None
     result: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def looked(self) -> list[estate.Source]:
+        """The sources that have to be looked at before it is done."""
+        return self.sources if self.looks else []
 
-async def take(db: Database, known: estate.Estate, time: clock.Clock) -> list[Taken]:
-    """Take every pending command. A rollback is carried out at once; the others need the round that follows."""
+
+async def take(db: Database, known: estate.Estate, time: clock.Clock, but: Set[str] = frozenset()) -> list[Taken]:
+    """Take every pending command, and those a process before left under way; `but` are under way here.
+
+    A rollback is carried out at once; the others need the round that follows.
+    """
     table = tables.command
     async with db.read() as conn:
         query = sa.select(table).where(table.c.state.in_(("pending", "running"))).order_by(table.c.id)
         rows = (await conn.execute(query)).all()
     taken = []
     for row in rows:
+        if row.id in but:
+            continue
         try:
             taken.append(await _begin(db, row, known, time))
         except errors.Handled as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from agentos_controller.reconcile import (
     commands,
     estate,
     jobs,
+    lanes,
     movement,
     planning,
     queue,
@@ -30,13 +31,14 @@ from agentos_controller.reconcile import (
     rounds,
     ruling,
     statuses,
-    workers,
 )
 from agentos_controller.source import address, fetch
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
 
+FIRST_LOOK = 10.0
+"""Seconds after which the first round counts as made although a remote has not answered yet."""
 SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
 MANY = 32
@@ -95,8 +97,15 @@ class Reconciler:
         self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
         self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
-        self._pool = workers.Pool(options.workers)
+        self._lanes = lanes.Lanes(options.workers, self._ended)
         self._estate: estate.Estate | None = None
+        self._stale = False
+        """The estate has to be read anew; until then rounds under way go by the one before, which `write.guard` and
+        the guard of sources catch where it matters."""
+        self._open: list[commands.Taken] = []
+        self._wake: Callable[[], None] | None = None
+        self._worked = 0
+        self._started = time.monotonic()
         self._policies: jobs.Policies = {}
         self._last_round = time.monotonic()
         self._first_done = False
@@ -119,23 +128,29 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until cancelled."""
         with self._db.subscribe("commands", "sources") as woken:
-            async with asyncio.TaskGroup() as group:
-                if self._options.dev and self._where.local:
-                    group.create_task(self._watch_files())
-                while True:
-                    try:
-                        await self.round()
-                    except Exception:
-                        _unless_cancelled()
-                        # A bug or the database: nothing is lost, because the next round starts from what is.
-                        log.exception("round failed")
-                        self.counts.failures += 1
-                        self._estate = None
-                        await woken.wait(1.0)
-                        continue
-                    pause = min(self.repositories.next_due(), self._queue.next_due(), SLOW_POLL)
-                    if await woken.wait(max(pause, 0.0) + 0.001):
-                        self._slow_due = 0.0
+            self._wake = woken.wake
+            try:
+                async with asyncio.TaskGroup() as group:
+                    if self._options.dev and self._where.local:
+                        group.create_task(self._watch_files())
+                    while True:
+                        try:
+                            await self._step()
+                        except Exception:
+                            _unless_cancelled()
+                            # A bug or the database: nothing is lost, because the next step starts from what is.
+                            log.exception("round failed")
+                            self.counts.failures += 1
+                            self._stale = True
+                            await woken.wait(1.0)
+                            continue
+                        waiting = self._queue.next_due(self._lanes.busy)
+                        pause = min(self.repositories.next_due(), waiting, SLOW_POLL)
+                        if await woken.wait(max(pause, 0.0) + 0.001):
+                            self._slow_due = 0.0
+            finally:
+                await self._lanes.stop()
+                await self.repositories.stop()
 
     async def _watch_files(self) -> None:
         """Wake the loop when a file of the working copy changes. Without it, polling notices a little later."""
@@ -157,20 +172,37 @@ class Reconciler:
                 return
 
     async def round(self) -> bool:
-        """One pass over everything that is due; whether anything was done."""
+        """Everything that is due, and what follows from it, to its end; whether anything was done."""
+        worked = self._worked
+        while await self._step() or self.repositories.looking or self._lanes.busy:
+            await self.repositories.ended()
+            await self._lanes.ended()
+        return self._worked != worked
+
+    async def _step(self) -> bool:
+        """One turn: see what moved and what was asked for, begin what is due, answer what is done.
+
+        Whether something is due already again.
+        """
         self._last_round = self._time.monotonic()
-        if self._estate is None:
+        if self._estate is None or self._stale:
             await self._reload()
-        taken = await self._take_commands()
-        moved = await self.repositories.look()
-        if moved:
+        await self._take_commands()
+        self.repositories.start(self._ended)
+        if moved := self.repositories.moved():
             await self._enqueue(moved)
-        worked = await self._work()
-        if taken:
-            await commands.finish(self._db, taken, self._estate_now(), self._time)
-        self._first_done = True
+        await self._work()
+        await self._answer()
+        if not self._first_done and not self._lanes.busy and not len(self._queue):
+            late = self._time.monotonic() - self._started > FIRST_LOOK
+            self._first_done = late or not self.repositories.looking
         self._last_round = self._time.monotonic()
-        return bool(taken) or worked
+        return self._stale or self._queue.next_due(self._lanes.busy) <= 0
+
+    def _ended(self) -> None:
+        """A look or a round in the background has ended."""
+        if self._wake is not None:
+            self._wake()
 
     def _estate_now(self) -> estate.Estate:
         assert self._estate is not None
@@ -213,7 +245,7 @@ class Reconciler:
         for tenant in self._estate_now().tenants.values():
             for source in tenant.sources:
                 watched = by_address.get(source.address) if source.address is not None else None
-                if watched is None or source.suspended:
+                if watched is None or source.suspended or (watched.head is None and watched.error is None):
                     continue
                 ruled = self._rulings.rule(source)
                 if ruled.stop is not None or source.message is not None or ruled.revision is None or ruled.rewritten:
@@ -239,11 +271,14 @@ class Reconciler:
             for source in sources:
                 source.head = source.observed = head
 
-    async def _take_commands(self) -> list[commands.Taken]:
+    async def _take_commands(self) -> None:
         if self._slow_due > self._time.monotonic():
-            return []
+            return
         self._slow_due = self._time.monotonic() + SLOW_POLL
-        taken = await commands.take(self._db, self._estate_now(), self._time)
+        under_way = {one.id for one in self._open}
+        taken = await commands.take(self._db, self._estate_now(), self._time, but=under_way)
+        self._open += taken
+        self._worked += len(taken)
         for one in taken:
             if one.looks:
                 for source in one.sources:
@@ -255,105 +290,120 @@ class Reconciler:
             self._db.notify("generations")
             self._db.notify("changes")
         await planning.pending(self._db, self._estate_now(), self._rulings, self._policies, self._time)
-        return taken
 
-    async def _work(self) -> bool:
-        """Make the rounds of the queue: the platform's tenant alone and first, then the others."""
-        try:
-            return await self._work_off()
-        finally:
-            self._pool.cool()
+    async def _answer(self) -> None:
+        """Answer the commands whose looks and rounds are done. A round that failed is tried again without them."""
+        busy = self._lanes.busy
+        done = [
+            one
+            for one in self._open
+            if not any(source.address and self.repositories.outstanding(source.address) for source in one.looked)
+            and not any(tenant_id in busy or self._queue.ready(tenant_id) for tenant_id in one.tenants)
+        ]
+        if done:
+            await commands.finish(self._db, done, self._estate_now(), self._time)
+            self._open = [one for one in self._open if one not in done]
 
-    async def _work_off(self) -> bool:
-        worked = False
-        while due := self._queue.due():
-            estate_now = self._estate_now()
-            if estate_now.platform.id in due:
-                self._queue.take([estate_now.platform.id])
-                worked |= await self._one(estate_now.platform)
-                if self._estate is None:
-                    await self._reload()
-                continue
-            self._queue.take(due)
-            tenants = [estate_now.tenants[tenant_id] for tenant_id in due if tenant_id in estate_now.tenants]
-            worked |= await self._many(tenants)
-            if self._estate is None:
+    async def _work(self) -> None:
+        """Begin the rounds that are due. The platform's tenant goes first, and is waited for: it decides which others
+        there are."""
+        while True:
+            due = [tenant_id for tenant_id in self._queue.due() if tenant_id not in self._lanes.busy]
+            platform = self._estate_now().platform
+            if platform.id not in due:
+                break
+            self._queue.take([platform.id])
+            await self._tenant(platform.id)
+            if self._stale:
                 await self._reload()
-        return worked
+        self._queue.take(due)
+        for tenant_id in due:
+            if tenant_id in self._estate_now().tenants:
+                self._lanes.start(tenant_id, functools.partial(self._tenant, tenant_id))
+        if not self._lanes.busy:
+            self._lanes.cool()
 
     async def _reload(self) -> None:
         """Read the estate anew and compare all of it with what its repositories have."""
+        self._stale = False
         await self._load()
-        await self.repositories.look()
+        self.repositories.start(self._ended)
+        self.repositories.moved()
         await self._enqueue(self.repositories.all())
 
-    async def _many(self, tenants: list[estate.Tenant]) -> bool:
-        """Rounds of several tenants: each in turn, or in worker processes when there is much to parse."""
-        if len(tenants) == 1:
-            return await self._one(tenants[0])
-        async with self._pool.open() as pool, asyncio.TaskGroup() as group:
-            limit = asyncio.Semaphore(2 * self._options.workers)
-            tasks = []
-            with _without_collector():
-                for tenant in tenants:
-                    await limit.acquire()
-                    task = group.create_task(self._one(tenant, pool, len(tenants)))
-                    task.add_done_callback(lambda _task: limit.release())
-                    tasks.append(task)
-                await asyncio.wait(tasks)
-        return any(task.result() for task in tasks)
-
-    async def _one(self, tenant: estate.Tenant, pool: workers.Open | None = None, of: int = 1) -> bool:
-        """One tenant's round; whether anything was written. Its failure is its own."""
-        started = self._time.monotonic()
-        force = self._queue.forced(tenant.id)
+    async def _tenant(self, tenant_id: str) -> None:
+        """One tenant's round, in the lane where it belongs."""
+        tenant = self._estate_now().tenants[tenant_id]
         try:
-            outcome = await self._round(tenant, force, pool, of)
+            if not rounds.needs_whole(tenant, self._policies):
+                async with self._lanes.small():
+                    return await self._one(tenant_id, bulk=False)
+        except _Bulk:
+            pass
+        async with self._lanes.bulk():
+            return await self._one(tenant_id, bulk=True)
+
+    async def _one(self, tenant_id: str, *, bulk: bool) -> None:
+        """One tenant's round; its failure is its own.
+
+        Raises:
+            _Bulk: it is too much for the lane of small rounds.
+        """
+        tenant = self._estate_now().tenants.get(tenant_id)
+        if tenant is None:
+            return
+        started = self._time.monotonic()
+        force = self._queue.forced(tenant_id)
+        try:
+            outcome = await self._round(tenant, force, bulk=bulk)
+        except _Bulk:
+            self._queue.force(tenant_id, force)
+            raise
         except errors.Wait as wait:
             log.info("tenant waits", extra={"tenant": tenant.name, "reason": wait.message})
-            self._queue.again(tenant.id, force=force)
-            return False
+            self._queue.again(tenant_id, force=force)
+            return
         except Exception as error:
             _unless_cancelled()
             self.counts.failures += 1
             log.exception("tenant failed", extra={"tenant": tenant.name})
-            self._queue.again(tenant.id, force=force)
+            self._queue.again(tenant_id, force=force)
             with contextlib.suppress(Exception):
-                await statuses.failed(self._db, tenant.id, error, self._time.now_us())
-            return False
+                await statuses.failed(self._db, tenant_id, error, self._time.now_us())
+            return
         finally:
             self._last_round = self._time.monotonic()
-        self._queue.done(tenant.id)
+        self._queue.done(tenant_id)
         self.counts.rounds += 1
         self.counts.seconds += self._time.monotonic() - started
         if outcome.generation:
             self.counts.generations += 1
             self._db.notify("generations")
         if outcome.written:
+            self._worked += 1
             self._db.notify("changes")
-        if outcome.tenants_changed:
-            self._estate = None
-        return outcome.written
+        if outcome.tenants_changed or self._estate_now().tenants.get(tenant_id) is not tenant:
+            self._stale = True
 
-    async def _round(self, tenant: estate.Tenant, force: bool, pool: workers.Open | None, of: int) -> rounds.Outcome:
-        """Prepare, build, finish. `of` is how many tenants are due with this one: together they may be bulk."""
+    async def _round(self, tenant: estate.Tenant, force: bool, *, bulk: bool) -> rounds.Outcome:
+        """Prepare, build, finish."""
         now = self._time.now_us()
+        self._all_looked_at(tenant)
         views = movement.look(tenant, self._rulings) if tenant.state != "deleting" else []
         prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
-        if prepared.size * of > jobs.BULK:
-            if pool is None:
-                async with self._pool.open() as own:
-                    built = await own.build(prepared.job, prepared.recipes)
-            else:
-                built = await pool.build(prepared.job, prepared.recipes)
+        if prepared.size > jobs.BULK and not bulk:
+            raise _Bulk
+        if bulk and prepared.size * self._lanes.heavy > jobs.BULK:
+            built = await self._lanes.pool().build(prepared.job, prepared.recipes)
             self.repositories.counters.add(built.counters)
         else:
             built = rounds.build_here(prepared)
         if built.names_tenants and prepared.size > MANY:
-            self._pool.warm()
+            self._lanes.warm()
         if tenant.platform:
             owner = access.RESERVED if await rounds.names_tenants(self._db, prepared, built) else access.DEFAULT
             if owner != tenant.name:
+                await self._lanes.drained()
                 await estate.hand_over(self._db, self._estate_now(), owner, now)
                 return rounds.Outcome(written=True, tenants_changed=True)
         outcome = await rounds.finish(self._db, prepared, built, now)
@@ -364,19 +414,24 @@ class Reconciler:
                 outcome.tenants_changed = True
         return outcome
 
+    def _all_looked_at(self, tenant: estate.Tenant) -> None:
+        """Refuse a round on half of what a tenant asks for.
+
+        Raises:
+            errors.Wait: the first look at one of its sources is under way.
+        """
+        for source in tenant.sources:
+            watched = self.repositories.get(source.address) if source.address is not None else None
+            if watched is not None and watched.head is None and watched.error is None and not source.suspended:
+                raise errors.Wait("Reconciling", f"source {source.name} is being looked at for the first time")
+
+
+class _Bulk(Exception):
+    """A round is too much for the lane of small ones."""
+
 
 def _unless_cancelled() -> None:
     """End here if the task is being cancelled: a library may have turned that into an error of its own."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-@contextlib.contextmanager
-def _without_collector() -> Any:
-    """Bulk work makes many long-lived objects and little garbage: collecting meanwhile doubles its cost."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

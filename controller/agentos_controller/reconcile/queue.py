@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from agentos_controller import clock
@@ -72,7 +72,17 @@ class Queue:
         entry.due = self._time.monotonic() + min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(entry.failures, 12))
         entry.failures += 1
 
-    def next_due(self) -> float:
-        """Seconds until the next key is due; 0 or less: now."""
+    def ready(self, key: str) -> bool:
+        """Whether `key` is to be looked at now."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.waiting and entry.due <= self._time.monotonic()
+
+    def force(self, key: str, force: bool) -> None:
+        """Give back what `forced` took."""
+        self._entries.setdefault(key, _Entry(waiting=False)).force |= force
+
+    def next_due(self, but: Set[str] = frozenset()) -> float:
+        """Seconds until the next key is due, those in `but` left out; 0 or less: now."""
         now = self._time.monotonic()
-        return min((entry.due - now for entry in self._entries.values() if entry.waiting), default=MAX_PAUSE)
+        waiting = (entry.due - now for key, entry in self._entries.items() if entry.waiting and key not in but)
+        return min(waiting, default=MAX_PAUSE)

@@ -1,14 +1,15 @@
 """Keeps an eye on every repository: one look per address and round, however many sources read it.
 
-A local repository is looked at often (resolving a ref costs microseconds), a remote one is fetched when it is due. A
-look that fails is repeated with growing pauses; what was seen last stays usable. A working copy is one more sort of
-repository here. What a new head means is not decided here.
+A local repository is looked at often (resolving a ref costs microseconds), a remote one is fetched when it is due, in
+the background: one that does not answer holds up nobody. A look that fails is repeated with growing pauses; what was
+seen last stays usable. A working copy is one more sort of repository here. What a new head means is not decided here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,8 @@ class Repositories:
         self._mirrors = fetch.Mirrors(state / "git", dial=dial, counters=self.counters)
         self._working_copy = working_copy
         self._watched: dict[address.Address, Watched] = {}
+        self._looks: dict[str, asyncio.Task[list[Watched]]] = {}
+        self._moved: list[Watched] = []
 
     def watch(self, wanted: Iterable[tuple[address.Address, float, Token | None]]) -> None:
         """Watch exactly `wanted`: address, seconds between looks, where a token comes from."""
@@ -89,20 +92,63 @@ class Repositories:
         now = self._time.monotonic()
         return min((watched.due - now for watched in self._watched.values()), default=MAX_BACKOFF)
 
-    async def look(self) -> list[Watched]:
-        """Look at everything that is due; those in which something changed: the head, or whether it can be read."""
+    def start(self, done: Callable[[], None]) -> None:
+        """Look at everything that is due; `done` is called whenever a look in the background has ended."""
         now = self._time.monotonic()
-        due = [watched for watched in self._watched.values() if watched.due <= now]
-        changed = [watched for watched in due if watched.address.local and self._look_local(watched)]
         remote: dict[str, list[Watched]] = {}
-        for watched in due:
+        for watched in self._watched.values():
+            if watched.due > now or watched.address.url in self._looks:
+                continue
             if not watched.address.local:
                 remote.setdefault(watched.address.url, []).append(watched)
-        if remote:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._look_remote(same)) for same in remote.values()]
-            changed += [watched for task in tasks for watched in task.result()]
-        return changed
+            elif self._look_local(watched):
+                self._moved.append(watched)
+        for url, same in remote.items():
+            self._begin(url, same, done)
+
+    def _begin(self, url: str, same: list[Watched], done: Callable[[], None]) -> None:
+        for watched in same:
+            # Whatever wakes it from now on asks for another look.
+            watched.due = math.inf
+
+        def ended(task: asyncio.Task[list[Watched]]) -> None:
+            del self._looks[url]
+            if not task.cancelled():
+                error = task.exception()
+                for watched in same if error is not None else ():
+                    self._failed(watched, error)
+                self._moved += same if error is not None else task.result()
+            done()
+
+        self._looks[url] = task = asyncio.ensure_future(self._look_remote(same))
+        task.add_done_callback(ended)
+
+    def moved(self) -> list[Watched]:
+        """Those in which something changed since the last call: the head, or whether it can be read."""
+        moved, self._moved = self._moved, []
+        return [watched for watched in moved if self._watched.get(watched.address) is watched]
+
+    def outstanding(self, where: address.Address) -> bool:
+        """Whether a look at `where` is due or under way."""
+        watched = self._watched.get(where)
+        return watched is not None and (where.url in self._looks or watched.due <= self._time.monotonic())
+
+    async def ended(self) -> None:
+        """Wait until a look has ended, if any is under way."""
+        if self._looks:
+            await asyncio.wait(self._looks.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def looking(self) -> bool:
+        """Whether any look is under way."""
+        return bool(self._looks)
+
+    async def stop(self) -> None:
+        """Break off every look."""
+        for task in list(self._looks.values()):
+            task.cancel()
+        while self._looks:
+            await asyncio.wait(list(self._looks.values()))
 
     def _look_local(self, watched: Watched) -> bool:
         before = (watched.head, watched.error and watched.error.message)
@@ -140,6 +186,9 @@ class Repositories:
 
     async def _look_remote(self, same: list[Watched]) -> list[Watched]:
         before = [(watched.head, watched.error and watched.error.message) for watched in same]
+        for watched in same:
+            if watched.repository is None:
+                self._reopen(watched)  # what was fetched before serves until the remote answers
         token = next((watched.token for watched in same if watched.token is not None), None)
         try:
             await self._mirrors.fetch(same[0].address, await token() if token is not None else None)
@@ -153,7 +202,7 @@ class Repositories:
                     self._reopen(watched, strict=True)
                     self._succeeded(watched)
                     watched.fetched_at = self._time.now_us()
-                    watched.due = self._time.monotonic() + watched.interval
+                    watched.due = min(watched.due, self._time.monotonic() + watched.interval)
                 except errors.Handled as error:
                     self._failed(watched, error)
         return [
@@ -177,7 +226,7 @@ class Repositories:
             log.info("source is readable again", extra={"source": str(watched.address)})
         watched.error, watched.failures = None, 0
 
-    def _failed(self, watched: Watched, error: Exception) -> None:
+    def _failed(self, watched: Watched, error: BaseException | None) -> None:
         handled = error if isinstance(error, errors.Handled) else errors.Retry("SourceUnavailable", str(error))
         if watched.error is None or watched.error.message != handled.message:
             log.warning("source cannot be read", extra={"source": str(watched.address), "error": handled.message})
@@ -185,7 +234,8 @@ class Repositories:
         watched.failures += 1
         pause = min(MAX_BACKOFF, max(1.0, watched.interval) * 2 ** min(watched.failures - 1, 8))
         # A local repository that is missing or empty is usually about to be made.
-        watched.due = self._time.monotonic() + (min(pause, 2.0) if watched.address.local else pause)
+        due = self._time.monotonic() + (min(pause, 2.0) if watched.address.local else pause)
+        watched.due = due if watched.address.local else min(watched.due, due)
 
     def snapshot(self, where: address.Address, revision: str, path: str) -> snapshot.Snapshot | None:
         """The tree at `path` of a revision seen at `where`; None if it cannot be read any more."""

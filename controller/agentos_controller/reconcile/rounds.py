@@ -188,6 +188,11 @@ async def finish(db: Database, prepared: Round, built: values.Built, now: int) -
 
 
 async def _source(conn: AsyncConnection, view: movement.View, now: int) -> None:
+    tree = sa.select(tables.source.c.tree).where(tables.source.c.id == view.source.id)
+    row = (await conn.execute(tree)).one_or_none()
+    if row is None or row.tree != view.source.tree:
+        # A Tenant changed what this source is while it was built: what was built is not what it asks for now.
+        raise errors.Wait("Reconciling", f"source {view.source.name} is another one meanwhile")
     columns: dict[str, Any] = {}
     if view.snapshot is not None:
         columns = {"head": view.revision, "tree": view.snapshot.tree, "fetched_at": now}

@@ -7,10 +7,9 @@ its tenant's round with it: that build is tried once more alone, and a second de
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import multiprocessing
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -93,21 +92,18 @@ class Pool:
         self._warm: Open | None = None
 
     def warm(self) -> None:
-        """Start the processes of the next `open` now: it is about to come, with much to do."""
+        """Start the processes that `take` gives next now: it is about to come, with much to do."""
         if self._warm is None:
             self._warm = Open(self._size)
             self._warm.start()
 
     def cool(self) -> None:
-        """End what `warm` started, if nobody opened it."""
+        """End what `warm` started, if nobody took it."""
         if self._warm is not None:
             self._warm.close()
             self._warm = None
 
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Open]:
+    def take(self) -> Open:
+        """Worker processes, the warm ones if there are any; whoever takes them closes them."""
         pool, self._warm = self._warm or Open(self._size), None
-        try:
-            yield pool
-        finally:
-            pool.close()
+        return pool
