@@ -32,7 +32,7 @@ from agentos_controller.reconcile import (
     ruling,
     statuses,
 )
-from agentos_controller.source import address, fetch
+from agentos_controller.source import address, fetch, reach
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Reconciler:
         options: Options,
         time: clock.Clock,
         *,
-        dial: fetch.Dial | None = None,
+        dial: reach.Dial | None = None,
         secret: Secret | None = None,
     ) -> None:
         self.counts = Counts()
@@ -122,6 +122,7 @@ class Reconciler:
             "failures": self.counts.failures,
             "blobsRead": self.repositories.counters.blobs,
             "treesRead": self.repositories.counters.trees,
+            "looks": self.repositories.counters.looks,
             "fetches": self.repositories.counters.fetches,
         }
 
@@ -213,12 +214,7 @@ class Reconciler:
             spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
             await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
         self._estate = await estate.load(self._db, self._rules)
-        wanted = []
-        for source in self._estate.sources:
-            if source.address is not None:
-                fallback = self._options.local_interval if source.address.local else self._options.poll_interval
-                wanted.append((source.address, source.interval or fallback, self._token(source)))
-        self.repositories.watch(wanted)
+        self.repositories.watch([self._wanted(source) for source in self._estate.sources if source.address is not None])
         self._policies = await rounds.platform_policies(self._db, self._estate.platform.id)
         for tenant in self._estate.tenants.values():
             if rounds.needs_whole(tenant, self._policies) or tenant.state == "deleting":
@@ -227,16 +223,33 @@ class Reconciler:
                 if source.error is not None and source.message != source.error.message:
                     self._queue.add(tenant.id)
 
-    def _token(self, source: estate.Source) -> repositories.Token | None:
-        secret, name, where = self._secret, source.secret_ref, source.address
-        if secret is None or name is None or where is None or where.local:
+    def _wanted(self, source: estate.Source) -> repositories.Wanted:
+        where, limits = source.address, source.spec.get("limits", {})
+        assert where is not None
+        fallback = self._options.local_interval if where.local else self._options.poll_interval
+        default = fetch.Limits()
+        return repositories.Wanted(
+            where,
+            source.interval or fallback,
+            fetch.Limits(
+                limits["timeoutMs"] / 1_000 if "timeoutMs" in limits else default.timeout,
+                limits.get("sizeBytes", default.size),
+                limits.get("objects", default.objects),
+            ),
+            self._secrets(where),
+        )
+
+    def _secrets(self, where: address.Address) -> reach.Secret | None:
+        """The platform's secrets, for the host of one repository."""
+        secret = self._secret
+        if secret is None or where.access is None:
             return None
         owner = self._estate_now().platform.id
 
-        async def token() -> str:
+        async def value(name: str) -> str:
             return await secret(owner, name, where.host)
 
-        return token
+        return value
 
     async def _enqueue(self, moved: Iterable[repositories.Watched]) -> None:
         """Queue the tenants that a new head concerns. Where it moved past a source, only the source's head moves."""
