@@ -12,6 +12,7 @@ from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids, tables
 from agentos_controller.reconcile import loop
+from agentos_engine import errors
 from tests.support import repos
 
 MINE = ("tenant_id", "source_id", "id", "definitions")
@@ -22,17 +23,30 @@ class World:
     """A reconciler over `repo`, with its state in `state` and in `db`."""
 
     def __init__(
-        self, db: databases.Database, repo: repos.Repo, state: Path, clock: clocks.ManualClock, **options: Any
+        self,
+        db: databases.Database,
+        repo: repos.Repo,
+        state: Path,
+        clock: clocks.ManualClock,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         self.db = db
         self.repo = repo
         self.clock = clock
         self.options = loop.Options(**{"source": str(repo.folder), "state_dir": state, **options})
-        self.reconciler = loop.Reconciler(db, self.options, clock)
+        self.secrets = dict(secrets or {})
+        self.restart()
 
     def restart(self) -> None:
         """A new process over the same database."""
-        self.reconciler = loop.Reconciler(self.db, self.options, self.clock)
+        self.reconciler = loop.Reconciler(self.db, self.options, self.clock, secret=self._secret)
+
+    async def _secret(self, tenant_id: str, name: str, host: str) -> str:
+        if name not in self.secrets:
+            raise errors.Stall("SourceUnauthorized", f"secret {name} is not set")
+        return self.secrets[name]
 
     async def forget(self) -> None:
         """Let the next round build every tenant whole, as a new version of the compiler would."""
