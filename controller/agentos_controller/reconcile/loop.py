@@ -22,6 +22,7 @@ from agentos_controller.database import Database
 from agentos_controller.reconcile import (
     commands,
     estate,
+    expiry,
     jobs,
     movement,
     planning,
@@ -92,6 +93,7 @@ class Reconciler:
         self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
         self._queue = queue.Queue(time)
         self._pool = workers.Pool(options.workers)
+        self._expiry = expiry.Watch(db, time)
         self._estate: estate.Estate | None = None
         self._policies: jobs.Policies = {}
         self._last_round = time.monotonic()
@@ -129,7 +131,7 @@ class Reconciler:
                         self._estate = None
                         await woken.wait(1.0)
                         continue
-                    pause = min(self.repositories.next_due(), self._queue.next_due(), SLOW_POLL)
+                    pause = min(self.repositories.next_due(), self._queue.next_due(), self._expiry.due_in(), SLOW_POLL)
                     if await woken.wait(max(pause, 0.0) + 0.001):
                         self._slow_due = 0.0
 
@@ -157,6 +159,7 @@ class Reconciler:
         self._last_round = self._time.monotonic()
         if self._estate is None:
             await self._reload()
+        await self._end_what_is_over()
         taken = await self._take_commands()
         moved = await self.repositories.look()
         if moved:
@@ -164,9 +167,19 @@ class Reconciler:
         worked = await self._work()
         if taken:
             await commands.finish(self._db, taken, self._estate_now(), self._time)
+        if taken or worked:
+            self._expiry.changed()
         self._first_done = True
         self._last_round = self._time.monotonic()
         return bool(taken) or worked
+
+    async def _end_what_is_over(self) -> None:
+        ended = await self._expiry.end()
+        if ended.sources:
+            await self._reload()
+        for tenant_id in ended.tenants:
+            if tenant_id in self._estate_now().tenants:
+                self._queue.add(tenant_id, force=True)
 
     def _estate_now(self) -> estate.Estate:
         assert self._estate is not None
@@ -238,6 +251,8 @@ class Reconciler:
             return []
         self._slow_due = self._time.monotonic() + SLOW_POLL
         taken = await commands.take(self._db, self._estate_now(), self._time)
+        if any(one.reloads for one in taken):
+            await self._reload()
         for one in taken:
             if one.looks:
                 for source in one.sources:
