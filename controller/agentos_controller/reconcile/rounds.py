@@ -67,7 +67,11 @@ def inputs_digest(tenant: estate.Tenant, policies: jobs.Policies) -> str:
             "schemas": schemas.VERSION,
             "policies": above,
             "sources": sorted(source.id for source in tenant.sources),
-            "tenant": {"name": tenant.name, "labels": tenant.spec.get("labels") or {}},
+            "tenant": {
+                "name": tenant.name,
+                "labels": tenant.spec.get("labels") or {},
+                "prune": tenant.spec.get("prune") or {},
+            },
         }
     )
 
