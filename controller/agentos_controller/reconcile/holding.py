@@ -10,7 +10,7 @@ Pure: a tenant's `Standing` and what its round found in, a `Decision` out. Rows,
   the round is applied. A Tenant is removed without asking only where its manifest said so.
 - Every hold and suspension ends: by a person, or by itself where it says until when.
 
-`tests/property/test_holding.py` walks every order of events of a small world through these functions.
+`tests/property/test_holding.py` takes every order of events of small worlds through these functions.
 """
 
 from __future__ import annotations
@@ -120,12 +120,6 @@ class Standing:
             return conditions.Stop("Applied", "Suspended", f"{self.suspended.by} suspended the tenant")
         return None
 
-    def expired(self, now: int) -> Standing:
-        """The standing after what ends by itself has ended."""
-        hold = None if self.hold is not None and self.hold.over(now) else self.hold
-        suspended = None if self.suspended is not None and self.suspended.over(now) else self.suspended
-        return replace(self, hold=hold, suspended=suspended)
-
     def free(self) -> Standing:
         """The standing of the same tenant if nobody had stopped anything: what a plan is made for."""
         return replace(self, hold=None, suspended=None, guard=None)
@@ -216,7 +210,7 @@ def decide(live: plan.Live, wants: Wants, standing: Standing, now: int) -> Decis
         return _waiting(settled, found, still)
     draining = {**found.draining, **found.beginning}
     leaving = _newly(settled, wants, found)
-    asked = _asked(leaving, settled, wants, standing)
+    asked = _asked(leaving, settled, wants, found, standing)
     if asked is not None:
         desired = {**found.desired, **dict.fromkeys(leaving, plan.Broken(guarded(asked)))}
         settled = plan.settle(live, desired, found.leaving - leaving)
@@ -304,12 +298,15 @@ def _newly(settled: plan.Settlement, wants: Wants, found: _Found) -> set[Resourc
     return (deleted - agreed) | found.beginning.keys()
 
 
-def _asked(leaving: set[ResourceRef], settled: plan.Settlement, wants: Wants, standing: Standing) -> Asked | None:
+def _asked(
+    leaving: set[ResourceRef], settled: plan.Settlement, wants: Wants, found: _Found, standing: Standing
+) -> Asked | None:
     """What has to be approved before `leaving` may go."""
     if standing.guard is None or not leaving:
         return None
-    created = sum(1 for change in settled.changes if change.action == "created")
-    left = wants.total - len(leaving) + created
+    created = {change.ref for change in settled.changes if change.action == "created"}
+    going = {change.ref for change in settled.changes if change.action == "deleted"} - found.draining.keys()
+    left = wants.total + len(created) - len(going | found.beginning.keys())
     tenants = any(
         ref.kind == "Tenant" and wants.gone[ref].annotations.get(model.DELETION) != "delete" for ref in leaving
     )
