@@ -23,9 +23,8 @@ def register(app: typer.Typer, verb: Verb) -> None:
         revision: Annotated[
             str | None, typer.Argument(help="The commit, in full; left out: what its ref named at the last look.")
         ] = None,
-        reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.", show_default=False)] = typer.Option(
-            ...
-        ),
+        *,
+        reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")],
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,
     ) -> None:
