@@ -164,6 +164,20 @@ register(
     "Report the error in the message; a new commit tries again.",
 )
 register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
+register("r", "Suspended", "Somebody suspended it, so it stays as it is", "`agentos resume` lets it go on.")
+register(
+    "r",
+    "PruneGuarded",
+    "Too much would be removed at once, so nothing is",
+    "Commit the files again, or agree with `agentos approve-prune`.",
+)
+register("r", "Draining", "Removed from git, but runs of it are in flight", "Wait for the runs to end, or cancel them.")
+register(
+    "r",
+    "Orphaned",
+    "Removed from git, and left serving as its manifest asked",
+    "Commit it again, or let it go with `agentos approve-prune --orphans`.",
+)
 register(
     "r",
     "SourceUnavailable",

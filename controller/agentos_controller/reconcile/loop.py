@@ -22,6 +22,7 @@ from agentos_controller.database import Database
 from agentos_controller.reconcile import (
     commands,
     estate,
+    expiry,
     jobs,
     lanes,
     movement,
@@ -98,6 +99,7 @@ class Reconciler:
         self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
         self._lanes = lanes.Lanes(options.workers, self._ended)
+        self._expiry = expiry.Watch(db, time)
         self._estate: estate.Estate | None = None
         self._stale = False
         """The estate has to be read anew; until then rounds under way go by the one before, which `write.guard` and
@@ -146,7 +148,7 @@ class Reconciler:
                             await woken.wait(1.0)
                             continue
                         waiting = self._queue.next_due(self._lanes.busy)
-                        pause = min(self.repositories.next_due(), waiting, SLOW_POLL)
+                        pause = min(self.repositories.next_due(), waiting, self._expiry.due_in(), SLOW_POLL)
                         if await woken.wait(max(pause, 0.0) + 0.001):
                             self._slow_due = 0.0
             finally:
@@ -188,6 +190,7 @@ class Reconciler:
         self._last_round = self._time.monotonic()
         if self._estate is None or self._stale:
             await self._reload()
+        await self._end_what_is_over()
         await self._take_commands()
         self.repositories.start(self._ended)
         if moved := self.repositories.moved():
@@ -204,6 +207,14 @@ class Reconciler:
         """A look or a round in the background has ended."""
         if self._wake is not None:
             self._wake()
+
+    async def _end_what_is_over(self) -> None:
+        ended = await self._expiry.end()
+        if ended.sources:
+            await self._reload()
+        for tenant_id in ended.tenants:
+            if tenant_id in self._estate_now().tenants:
+                self._queue.add(tenant_id, force=True)
 
     def _estate_now(self) -> estate.Estate:
         assert self._estate is not None
@@ -291,7 +302,11 @@ class Reconciler:
         under_way = {one.id for one in self._open}
         taken = await commands.take(self._db, self._estate_now(), self._time, but=under_way)
         self._open += taken
-        self._worked += len(taken)
+        if taken:
+            self._worked += len(taken)
+            self._expiry.changed()
+        if any(one.reloads for one in taken):
+            await self._reload()
         for one in taken:
             if one.looks:
                 for source in one.sources:
@@ -394,6 +409,7 @@ class Reconciler:
             self._db.notify("generations")
         if outcome.written:
             self._worked += 1
+            self._expiry.changed()
             self._db.notify("changes")
         if outcome.tenants_changed or self._estate_now().tenants.get(tenant_id) is not tenant:
             self._stale = True

@@ -83,6 +83,8 @@ def _shape(row: forms.Row, counts: shapes.Counts) -> shapes.Tenant:
         "conditions": forms.conditions(row.conditions),
         "activeGeneration": row.active_seq,
         "hold": _hold(row.hold),
+        "suspension": forms.suspension(row),
+        "prune": _prune(row.prune),
         "counts": counts,
         "createdAt": forms.time(row.created_at),
     }
@@ -97,6 +99,18 @@ def _hold(hold: dict[str, Any] | None) -> shapes.Hold | None:
         "reason": hold.get("reason"),
         "by": hold.get("by"),
         "until": forms.time(hold.get("until")),
+    }
+
+
+def _prune(prune: dict[str, Any] | None) -> shapes.Prune | None:
+    if not prune:
+        return None
+    return {
+        "digest": prune["digest"],
+        "count": prune["count"],
+        "total": prune["total"],
+        "resources": prune["refs"],
+        "since": forms.time(int(prune["since"])),
     }
 
 
@@ -118,7 +132,7 @@ async def source(conn: AsyncConnection, source_id: str, only: str | None) -> sha
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
     """
-    row = await _source_row(conn, source_id, only)
+    row = await source_row(conn, source_id, only)
     return {**_source_shape(row), "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id)}
 
 
@@ -130,7 +144,7 @@ async def revisions(
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
     """
-    row = await _source_row(conn, source_id, only)
+    row = await source_row(conn, source_id, only)
     made = tables.generation
     query = sa.select(made).where(made.c.tenant_id == row.tenant_id, made.c.source_id == source_id)
     if wanted.after is not None:
@@ -149,7 +163,12 @@ async def revisions(
     return {"items": items, "nextCursor": cursor}
 
 
-async def _source_row(conn: AsyncConnection, source_id: str, only: str | None) -> forms.Row:
+async def source_row(conn: AsyncConnection, source_id: str, only: str | None) -> forms.Row:
+    """The row of a source.
+
+    Raises:
+        Problem: NotFound, also where it is not of the tenant `only`.
+    """
     query = _sources().where(_source.c.id == source_id)
     if only is not None:
         query = query.where(_source.c.tenant_id == only)
@@ -175,10 +194,13 @@ def _source_shape(row: forms.Row) -> shapes.Source:
         "path": row.path,
         "revision": row.head,
         "observed": row.observed,
+        "accepted": row.accepted,
+        "acceptedBy": row.accepted_by,
         "fetchedAt": forms.time(row.fetched_at),
         "failures": row.failures,
         "error": row.error,
         "suspended": row.suspended_by is not None,
+        "suspension": forms.suspension(row),
         "ready": row.ready == "True",
         "conditions": forms.conditions(row.conditions),
     }
