@@ -169,3 +169,23 @@ def test_packing_keeps_everything() -> None:
             after.ref, after.spec, after.digest, after.references, after.files, after.line,
         )  # fmt: skip
         assert dict(before.positions.values) == dict(after.positions.values)
+
+
+def test_annotations_of_ours_are_checked_and_others_are_free() -> None:
+    text = """apiVersion: agentos/v1
+kind: Model
+metadata:
+  name: fast
+  annotations:
+    agentos/deletion: orphn
+    agentos/drain-deadline: "1 hour"
+    agentos/deleton: drain
+    example.com/owner: ada
+spec: {provider: scripted, script: [{text: a}]}
+"""
+    found = load.load(text.encode()).diagnostics
+    assert [(one.code, one.line) for one in found] == [("InvalidValue", 6), ("InvalidValue", 7), ("UnknownKey", 8)]
+    assert [one.hint for one in found][::2] == ["Did you mean `orphan`?", "Did you mean `agentos/deletion`?"]
+    good = text.replace("orphn", "drain").replace("1 hour", "90m").replace("    agentos/deleton: drain\n", "")
+    (manifest,) = load.load(good.encode()).manifests
+    assert manifest.annotations["agentos/drain-deadline"] == "90m"
