@@ -223,10 +223,12 @@ async def _run(world: worlds.World, name: str = "greeter") -> records.RunRow:
     )
 
 
-async def _draining(world: worlds.World, **annotations: str) -> records.RunRow:
-    """A world in which an agent has been removed that a run is still of."""
+async def _draining(world: worlds.World, workflow: str | None = None, **annotations: str) -> records.RunRow:
+    """A world in which an agent has been removed that a run is still of, and that a workflow may still need."""
     agent = manifests.annotated(manifests.agent("greeter"), deletion="drain", **annotations)
     await world.commit({"agents/model.yaml": manifests.model(), "agents/greeter.yaml": agent, **manifests.models(1)})
+    if workflow is not None:
+        await world.commit({f"workflows/{workflow}.yaml": manifests.workflow(workflow)})
     run = await _run(world)
     await world.commit({"agents/greeter.yaml": None})
     assert "Agent/greeter" in await world.live()
@@ -278,6 +280,21 @@ async def test_a_drain_without_runs_goes_at_once_and_one_committed_again_serves_
     await world.commit({"agents/greeter.yaml": None})
     world.clock.advance(6)
     await world.settle()
+    assert "Agent/greeter" not in await world.live()
+
+
+async def test_a_drain_that_is_over_waits_for_who_still_needs_it(world: worlds.World) -> None:
+    run = await _draining(world, workflow="hello")
+    assert await world.ready("Workflow/hello") == ("False", "UnknownReference")
+    await records.request_cancel(world.db, run.tenant_id, run.id, "key:test", world.clock)
+    world.clock.advance(6)
+    await world.settle()
+    assert await world.ready("Agent/greeter") == ("False", "DeletionBlocked")
+    with pytest.raises(errors.Problem, match="takes no new runs"):
+        await _run(world)
+    world.clock.advance(60)
+    assert not await world.reconciler.round(), "it waits, and keeps nobody busy"
+    await world.commit({"workflows/hello.yaml": None})
     assert "Agent/greeter" not in await world.live()
 
 
