@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -46,13 +46,12 @@ PUSHES = {
 }
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Where a world is. `frozen` is the head at which its source is suspended; `shown` what a person saw asked last."""
 
     head: Head
     live: tuple[tuple[ResourceRef, str, str, tuple[tuple[ResourceRef, str], ...]], ...]
-    standing: holding.Standing = field(default_factory=holding.Standing)
+    standing: holding.Standing = holding.Standing()
     resources: tuple[tuple[ResourceRef, holding.Pause], ...] = ()
     frozen: tuple[Head, holding.Pause] | None = None
     asked: holding.Asked | None = None
@@ -74,7 +73,7 @@ class State:
         live = sorted(
             (ref, one.digest, one.artifact_digest, tuple(sorted(one.deps.items()))) for ref, one in content.items()
         )
-        return replace(self, live=tuple(live))
+        return self._replace(live=tuple(live))
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,10 @@ class World:
 
     def round(self, state: State) -> State:
         # Neither what somebody saw nor what was asked before has a say in it.
-        key = replace(state, shown=None, asked=None)
+        key = state._replace(shown=None, asked=None)
         if key not in self.rounds:
             self.rounds[key] = self._round(key)
-        return replace(self.rounds[key], shown=state.shown)
+        return self.rounds[key]._replace(shown=state.shown)
 
     def _round(self, state: State) -> State:
         decision = holding.decide(plan.Inventory(state.content), self.wants(state), state.standing, NOW)
@@ -133,7 +132,7 @@ class World:
         after = state.serving(content)
         draining = tuple(sorted((ref, until) for ref, until in decision.draining.items() if ref in content))
         standing = replace(state.standing, approved=None, orphans=False)
-        return replace(after, standing=standing, asked=decision.asked, draining=draining)
+        return after._replace(standing=standing, asked=decision.asked, draining=draining)
 
     def from_scratch(self, head_: Head) -> Content:
         """What a new tenant would serve at `head_`."""
@@ -149,7 +148,7 @@ Event = Callable[[World, State], State | None]
 
 
 def push(to: Head) -> Event:
-    return lambda _world, state: replace(state, head=to)
+    return lambda _world, state: state._replace(head=to)
 
 
 def round_(world: World, state: State) -> State:
@@ -163,40 +162,38 @@ def rollback(until: int | None) -> Event:
             return None
         hold = holding.Pause("ada", until=until)
         standing = replace(state.standing, hold=hold, approved=None, orphans=False)
-        return replace(state.serving(first), standing=standing, asked=None, draining=())
+        return state.serving(first)._replace(standing=standing, asked=None, draining=())
 
     return event
 
 
 def release(_world: World, state: State) -> State | None:
-    return None if state.standing.hold is None else replace(state, standing=replace(state.standing, hold=None))
+    return None if state.standing.hold is None else state._replace(standing=replace(state.standing, hold=None))
 
 
 def suspend_tenant(_world: World, state: State) -> State:
-    return replace(state, standing=replace(state.standing, suspended=holding.Pause("ada", until=LATER)))
+    return state._replace(standing=replace(state.standing, suspended=holding.Pause("ada", until=LATER)))
 
 
 def resume_tenant(_world: World, state: State) -> State | None:
     if state.standing.suspended is None:
         return None
-    return replace(state, standing=replace(state.standing, suspended=None))
+    return state._replace(standing=replace(state.standing, suspended=None))
 
 
 def suspend_source(_world: World, state: State) -> State:
-    return replace(state, frozen=(state.looked_at, holding.Pause("ada", until=LATER)))
+    return state._replace(frozen=(state.looked_at, holding.Pause("ada", until=LATER)))
 
 
 def resume_source(_world: World, state: State) -> State | None:
-    return None if state.frozen is None else replace(state, frozen=None)
+    return None if state.frozen is None else state._replace(frozen=None)
 
 
 def suspend(ref: ResourceRef) -> Event:
     def event(_world: World, state: State) -> State | None:
         if ref not in dict(state.looked_at) and ref not in state.content:
             return None
-        return replace(
-            state, resources=tuple(sorted({**dict(state.resources), ref: holding.Pause("ada", until=LATER)}.items()))
-        )
+        return state._replace(resources=((ref, holding.Pause("ada", until=LATER)),))
 
     return event
 
@@ -204,7 +201,7 @@ def suspend(ref: ResourceRef) -> Event:
 def resume(ref: ResourceRef) -> Event:
     def event(_world: World, state: State) -> State | None:
         left = tuple(one for one in state.resources if one[0] != ref)
-        return None if left == state.resources else replace(state, resources=left)
+        return None if left == state.resources else state._replace(resources=left)
 
     return event
 
@@ -214,7 +211,7 @@ def expire(what: str) -> Event:
 
     def event(world: World, state: State) -> State | None:
         if what == "drain":
-            return replace(state, deadline=True) if state.draining else None
+            return state._replace(deadline=True) if state.draining else None
         pauses: dict[str, tuple[holding.Pause | None, Event]] = {
             "hold": (state.standing.hold, release),
             "tenant": (state.standing.suspended, resume_tenant),
@@ -228,25 +225,24 @@ def expire(what: str) -> Event:
 
 
 def look(_world: World, state: State) -> State | None:
-    return None if state.asked is None else replace(state, shown=state.asked.digest)
+    return None if state.asked is None else state._replace(shown=state.asked.digest)
 
 
 def approve(_world: World, state: State) -> State | None:
     """Approve what was shown, which may be what is asked now, or not any more."""
     if state.shown is None or state.standing.still() is not None:
         return None
+    asked = state.asked.digest if state.asked is not None else None
     try:
-        return replace(
-            state, standing=holding.approve(state.asked.digest if state.asked else None, state.shown, state.standing)
-        )
+        return state._replace(standing=holding.approve(asked, state.shown, state.standing))
     except ValueError:
-        assert state.asked is None or state.asked.digest != state.shown
+        assert asked != state.shown
         return None
 
 
 def give_up_orphans(_world: World, state: State) -> State | None:
     return (
-        None if state.standing.still() is not None else replace(state, standing=replace(state.standing, orphans=True))
+        None if state.standing.still() is not None else state._replace(standing=replace(state.standing, orphans=True))
     )
 
 
@@ -281,8 +277,8 @@ LEAVING: Mapping[str, Event] = {
     "suspend W": suspend(W),
     "resume W": resume(W),
     "suspension of W expires": expire("resource"),
-    "a run begins": lambda _world, state: None if W in dict(state.draining) else replace(state, flying=True),
-    "the run ends": lambda _world, state: replace(state, flying=False),
+    "a run begins": lambda _world, state: None if W in dict(state.draining) else state._replace(flying=True),
+    "the run ends": lambda _world, state: state._replace(flying=False),
     "the drain's time is over": expire("drain"),
     "give up orphans": give_up_orphans,
 }
@@ -341,13 +337,13 @@ def let_go(world: World, state: State) -> State:
     What is broken at the head would keep its last good version, so a head that is not whole is mended first.
     """
     if dict(state.head).keys() >= {W} and A not in dict(state.head):
-        state = replace(state, head=FULL)
-    state = replace(state, resources=(), frozen=None, flying=False)
-    state = replace(state, standing=replace(state.standing, hold=None, suspended=None, approved=None))
+        state = state._replace(head=FULL)
+    state = state._replace(resources=(), frozen=None, flying=False)
+    state = state._replace(standing=replace(state.standing, hold=None, suspended=None, approved=None))
     for _ in range(4):
-        state = world.round(replace(state, standing=replace(state.standing, orphans=True)))
+        state = world.round(state._replace(standing=replace(state.standing, orphans=True)))
         if state.asked is not None:
-            state = replace(state, standing=holding.approve(state.asked.digest, state.asked.digest, state.standing))
+            state = state._replace(standing=holding.approve(state.asked.digest, state.asked.digest, state.standing))
             state = round_(world, state)
     return state
 

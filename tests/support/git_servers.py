@@ -71,6 +71,8 @@ def serving_http(root: Path, *, tls: bool = True) -> Iterator[HttpServer]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    given: bytes | None = None
+    """The body, where a misbehaviour has read it already."""
 
     def do_GET(self) -> None:
         self._serve()
@@ -95,7 +97,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = self._body()
+        body = self.given if self.given is not None else self._body()
+        self.given = None
         done = subprocess.run(
             [f"{_BACKEND}/git-http-backend"],
             input=body,

@@ -85,6 +85,16 @@ class World:
     async def reasons(self, tenant: str = "default") -> dict[str, str]:
         return {name: row.reason for name, row in (await self.resources(tenant)).items()}
 
+    async def ready(self, name: str, tenant: str = "default") -> tuple[str, str]:
+        """Status and reason of Ready of a resource."""
+        row = (await self.resources(tenant))[name]
+        return row.ready, row.reason
+
+    async def trail(self, action: str) -> list[Any]:
+        """Entries of the audit trail, oldest first."""
+        table = tables.audit
+        return await self.rows(sa.select(table).where(table.c.action == action).order_by(table.c.seq))
+
     async def live(self, tenant: str = "default") -> dict[str, str]:
         """What serves: name to digest of the manifest."""
         return {name: digest for name, (digest, _artifact) in (await self.generation(tenant)).items()}

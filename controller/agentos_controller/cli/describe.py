@@ -36,6 +36,8 @@ def register(app: typer.Typer, verb: Verb) -> None:
         path = tenant_path(tenant, "resources", kind, names[0])
         with Client(server) as client:
             whole = client.get(path)
+            if kind == "Tenant":
+                whole["standing"] = client.get(tenant_path(names[0]))
             for part in ("diagnostics", "dependents", "runs", "history", "events"):
                 whole[part] = client.get(f"{path}/{part}", limit=20)["items"]
         if format_ in (Format.json, Format.yaml):
@@ -59,9 +61,14 @@ def _print(whole: Mapping[str, Any]) -> None:
         "Drains until": whole.get("drainUntil"),
         "Labels": ", ".join(f"{key}={value}" for key, value in (whole.get("labels") or {}).items()),
     }
+    if standing := whole.get("standing"):
+        prune = standing["prune"]
+        asks = f"to remove {prune['count']} of {prune['total']}: {', '.join(prune['resources'])}" if prune else None
+        facts |= {"Tenant held": suspension(standing["hold"]), "Asks": asks}
+        facts["Tenant suspended"] = suspension(standing["suspension"])
     for title, value in facts.items():
         if value not in (None, ""):
-            typer.echo(f"{title + ':':<13} {value}")
+            typer.echo(f"{title + ':':<17} {value}")
     _section("Conditions")
     output.table(
         ["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"],

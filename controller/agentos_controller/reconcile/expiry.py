@@ -98,7 +98,7 @@ async def _pauses(conn: AsyncConnection, now: int) -> tuple[list[Paused], list[i
 async def _drains(conn: AsyncConnection, now: int) -> tuple[set[str], int | None]:
     """The tenants in which a drain is over, and when the first of the others ends at the latest.
 
-    What is held or suspended is left out: its drains do not end.
+    What is held or suspended is left out: its drains do not end. What is over and still needed waits for who needs it.
     """
     tenant, resource = tables.tenant, tables.resource
     query = (
@@ -106,6 +106,7 @@ async def _drains(conn: AsyncConnection, now: int) -> tuple[set[str], int | None
         .join(tenant, tenant.c.id == resource.c.tenant_id)
         .where(
             resource.c.drain_until.is_not(None),
+            resource.c.reason == "Draining",
             resource.c.suspended_by.is_(None),
             tenant.c.hold.is_(None),
             tenant.c.suspended_by.is_(None),

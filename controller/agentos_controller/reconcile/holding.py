@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from agentos_controller import clock
 from agentos_engine import artifacts, conditions, literals, model, plan
 from agentos_engine.model import ResourceRef
 
@@ -39,6 +40,10 @@ class Pause:
     by: str
     reason: str | None = None
     until: int | None = None
+
+    def __str__(self) -> str:
+        until = f" until {clock.rfc3339(self.until)}" if self.until is not None else ""
+        return f"by {self.by}{until}" + (f": {self.reason}" if self.reason else "")
 
     def over(self, now: int) -> bool:
         """Whether it ends by itself now."""
@@ -117,7 +122,7 @@ class Standing:
         if self.hold is not None:
             return conditions.Stop("Applied", "Held", "a rollback holds the tenant")
         if self.suspended is not None:
-            return conditions.Stop("Applied", "Suspended", f"{self.suspended.by} suspended the tenant")
+            return conditions.Stop("Applied", "Suspended", f"the tenant is suspended {self.suspended}")
         return None
 
     def free(self) -> Standing:
@@ -259,7 +264,7 @@ class _Found:
     def _suspended(
         self, ref: ResourceRef, serving: plan.Entry | None, desired: plan.Desired | None, pause: Pause
     ) -> None:
-        why = f"suspended by {pause.by}" + (f": {pause.reason}" if pause.reason else "")
+        why = f"suspended {pause}"
         waits = conditions.Stop("Applied", "Suspended", why)
         if serving is None:
             self.desired[ref] = desired if isinstance(desired, plan.Broken) else plan.Broken(waits)
@@ -274,9 +279,11 @@ class _Found:
             self.stops[ref] = replace(waits, message=f"this version waits: {why}")
 
     def _drain(self, ref: ResourceRef, gone: Gone, now: int) -> None:
-        if gone.drain_until is None:
-            self.beginning[ref] = now + gone.drain_us
-        text = "removed; it takes no new runs, and goes when those in flight have ended"
+        until = gone.drain_until
+        if until is None:
+            until = self.beginning[ref] = now + gone.drain_us
+        text = "removed; it takes no new runs, and goes when those in flight have ended, at the latest at "
+        text += clock.rfc3339(until)
         self.desired[ref] = plan.Broken(conditions.Stop("Applied", "Draining", text, stalled=False))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentos_controller import audit, clock, tables
+from agentos_controller import audit, tables
 from agentos_controller.reconcile import holding, standing, write
 from agentos_engine import errors
 
@@ -76,8 +76,7 @@ async def suspend(conn: AsyncConnection, tenant_id: str, args: Mapping[str, Any]
     reason, until = args.get("reason"), args.get("until")
     columns = {"suspended_by": actor, "suspended_reason": reason, "suspended_until": until}
     await conn.execute(what.table.update().where(*what.where).values(columns))
-    ends = f" until {clock.rfc3339(until)}" if until is not None else ""
-    await _tell(conn, what, "Suspended", f"suspended by {actor}{ends}" + (f": {reason}" if reason else ""), now)
+    await _tell(conn, what, "Suspended", f"suspended {holding.Pause(actor, reason, until)}", now)
     await _record(conn, what, actor, "suspend", {"reason": reason, "until": until})
 
 

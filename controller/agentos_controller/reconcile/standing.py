@@ -54,9 +54,12 @@ def suspended(found: Any) -> holding.Pause | None:
 
 async def asked(conn: AsyncConnection, tenant_id: str, about: holding.Asked | None, now: int) -> None:
     """Remember what waits for an approval after a round, and since when. An approval has served then, or is void."""
-    before = await conn.scalar(sa.select(_tenant.c.prune).where(_tenant.c.id == tenant_id))
+    query = sa.select(_tenant.c.prune, _tenant.c.prune_approved).where(_tenant.c.id == tenant_id)
+    before, approved = (await conn.execute(query)).one()
     prune = None
     if about is not None:
         since = before["since"] if before is not None and before["digest"] == about.digest else now
         prune = {**about.as_json(), "since": since}
+    if prune == before and approved is None:
+        return
     await conn.execute(_tenant.update().where(_tenant.c.id == tenant_id).values(prune=prune, prune_approved=None))

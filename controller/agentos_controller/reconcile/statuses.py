@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentos_controller import clock, tables
+from agentos_controller import tables
 from agentos_controller.database import Database
 from agentos_controller.reconcile import holding, standing
 from agentos_controller.source import gate
@@ -110,13 +110,11 @@ async def tenant(conn: AsyncConnection, tenant_id: str, revision: str, error: co
 
 def _stopped(row: Any) -> conditions.Stop | None:
     """What people keep the tenant from, or what waits for them; `row` has the columns of its standing, and its name."""
-    if row.hold is not None:
-        until = f" until {clock.rfc3339(row.hold['until'])}" if row.hold.get("until") else ""
-        return conditions.Stop("Applied", "Held", f"held at generation {row.hold['seq']} by {row.hold['by']}{until}")
-    if row.suspended_by is not None:
-        until = f" until {clock.rfc3339(row.suspended_until)}" if row.suspended_until else ""
-        why = f": {row.suspended_reason}" if row.suspended_reason else ""
-        return conditions.Stop("Applied", "Suspended", f"suspended by {row.suspended_by}{until}{why}")
+    stands = standing.of(row)
+    if stands.hold is not None:
+        return conditions.Stop("Applied", "Held", f"held at generation {row.hold['seq']} {stands.hold}")
+    if stands.suspended is not None:
+        return conditions.Stop("Applied", "Suspended", f"suspended {stands.suspended}")
     if row.prune is not None:
         count, total, digest = (row.prune[name] for name in ("count", "total", "digest"))
         text = f"{count} of {total} resources would be removed, and are not: {holding.command(row.name, digest)}"
