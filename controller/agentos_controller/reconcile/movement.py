@@ -20,6 +20,8 @@ from agentos_controller.reconcile.values import Place
 from agentos_controller.source import snapshot
 from agentos_engine import errors, paths
 
+Tree = snapshot.Snapshot
+
 
 @dataclass(slots=True)
 class View:
@@ -36,7 +38,7 @@ class View:
     """What served, where it is no ancestor of `revision`."""
     rules: paths.Rules | None = None
     moved: Moved | None = None
-    before: Callable[[], snapshot.Snapshot | None] | None = None
+    before: Callable[[], Tree | None] | None = None
     """The tree that was reconciled last, where this one turns out not to be usable."""
     compared: bool = False
     """Whether `moved` comes from the persisted map."""
