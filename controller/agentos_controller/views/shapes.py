@@ -86,12 +86,18 @@ class Source(TypedDict):
     failures: int
     error: str | None
     suspended: bool
+    webhook: str | None
+    """The path a forge delivers to; None where the source names no secret for it."""
     ready: bool
     conditions: list[Condition]
 
 
 class SourceDetail(Source):
     diagnostics: list[Diagnostic]
+
+
+class Delivery(TypedDict):
+    outcome: Literal["accepted", "duplicate", "ignored"]
 
 
 class SourceRevision(TypedDict):
