@@ -93,7 +93,8 @@ async def _serve(chosen: settings.Settings) -> None:
         stack.push_async_callback(guard.close)
         known = keys.Keys(db, time, chosen.bootstrap_key)
         # Here, because the reconciler itself is made when it is too late to refuse a start.
-        address.parse(_source(chosen)[0]).working_copy(chosen.dev)
+        platform_source, described = _source(chosen)
+        address.parse(platform_source).working_copy(chosen.dev)
         reconciler = _Reconciler(lambda: _reconciler(db, time, vault, guard, chosen))
         executor = executing.Executor(db, time, lambda: _world(db, time, vault, guard, chosen), flush=chosen.durable)
         scheduler = scheduling.Scheduler(db, time, executor)
@@ -109,6 +110,7 @@ async def _serve(chosen: settings.Settings) -> None:
                 "schedules": scheduler.progress,
             },
             counters={"reconcile": reconciler.counters},
+            platform_webhook=_webhook(described),
         )
         server = serving.Server(api.create(made_of), made_of.stopping)
         async with server.running(listener):
@@ -287,6 +289,12 @@ def _source(chosen: settings.Settings) -> tuple[str, Mapping[str, Any]]:
     described = platform.read(Path(path).expanduser().resolve())
     spec = described["sources"][0]
     return spec["git"].removeprefix("file://") + (f"#{spec['ref']}" if spec["ref"] else ""), described
+
+
+def _webhook(described: Mapping[str, Any]) -> str | None:
+    """The secret that signs deliveries about the platform's own source."""
+    spec: Mapping[str, Any] = next(iter(described.get("sources", ())), {})
+    return (spec.get("webhook") or {}).get("secret")
 
 
 async def _first_key(known: keys.Keys, db: database.Database, chosen: settings.Settings) -> None:

@@ -252,6 +252,15 @@ register("p", "RequestTooLarge", "The request body is too large", "Send less.", 
 register(
     "p", "QuotaExceeded", "The tenant's quota is used up", "Wait for runs to end or for `resetsAt`, or raise it.", 429
 )
+register(
+    "p",
+    "WebhookRefused",
+    "There is no such webhook, or the delivery is not signed with its secret",
+    "Compare the path with `webhook` in `agentos get sources -o json`, and the forge's secret with the source's.",
+    401,
+)
+register("p", "RequestTimeout", "The request body came too slowly", "Send it again.", 408)
+register("p", "TooManyRequests", "Too many requests at once", "Try again later.", 429)
 register("p", "NotReadyYet", "The server is still starting", "Try again in a moment.", 503)
 register("p", "InternalError", "An unexpected error", "Report it with the request id.", 500)
 # How a run ends: the classes of its errors, besides NotFound and Conflict, and what no step is the cause of

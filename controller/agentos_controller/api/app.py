@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from agentos_controller.api import directory, edge, metrics, parts, problems, roles
+from agentos_controller.api import deliveries, directory, edge, metrics, parts, problems, roles
 from agentos_controller.api.routes import (
     approvals,
     people,
@@ -18,13 +18,16 @@ from agentos_controller.api.routes import (
     system,
     tenants,
     watch,
+    webhooks,
     work,
 )
 
 DISTRIBUTION = "agentos-gitops"
 
 
-def create(made_of: parts.Parts, *, max_body: int = edge.MAX_BODY) -> FastAPI:
+def create(
+    made_of: parts.Parts, *, max_body: int = edge.MAX_BODY, receiving: deliveries.Limits | None = None
+) -> FastAPI:
     """The API over `made_of`. It opens and closes nothing: that is the caller's.
 
     There is no documentation page, because one would load scripts from elsewhere; `/v1/openapi.json` is complete.
@@ -41,8 +44,9 @@ def create(made_of: parts.Parts, *, max_body: int = edge.MAX_BODY) -> FastAPI:
     app.state.directory = directory.Directory(made_of.clock.monotonic)
     app.state.roles = roles.Roles(made_of.clock.monotonic)
     app.state.metrics = counted = metrics.Metrics()
+    app.state.deliveries = deliveries.Deliveries(made_of, receiving or deliveries.Limits(), counted.delivered)
     # Taken over as they are: an included router resolves its routes anew at every request. The busiest come first.
-    for module in (runs, system, resources, tenants, watch, approvals, sources, work, people):
+    for module in (runs, system, resources, tenants, watch, approvals, sources, webhooks, work, people):
         app.router.routes.extend(module.router.routes)
     problems.install(app)
     app.add_middleware(edge.Edge, observe=counted.observe, max_body=max_body)

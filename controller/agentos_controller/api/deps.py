@@ -30,8 +30,8 @@ PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 Scope = Literal["tenant", "own"]
 """``tenant``: the tenant in the path. ``own``: everything for a key of the platform, else only the key's own tenant."""
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/v1/openapi.json"})
-"""Paths that need no key: they say nothing of any tenant."""
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/v1/openapi.json", "/v1/sources/{id}/webhook"})
+"""Paths that need no key: they say nothing of any tenant. What a forge delivers is signed instead."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 

@@ -39,6 +39,17 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._deliveries = Counter(
+            "agentos_webhook_deliveries",
+            "Webhook deliveries by what became of them",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def delivered(self, outcome: str) -> None:
+        """Count one delivery of a forge."""
+        self._deliveries.labels(outcome).inc()
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; `route` is its template, so that the number of series is bounded."""
         self._requests.labels(method, route, str(status)).inc()

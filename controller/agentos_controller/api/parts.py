@@ -21,7 +21,8 @@ class Parts:
     """Everything the routes need.
 
     `starter` is None where no executor runs in this process: runs are then queued for another. `loops` are asked by
-    `/readyz`, `counters` by `/metrics`. Setting `stopping` ends every open stream, so that the server can close.
+    `/readyz`, `counters` by `/metrics`. `platform_webhook` names the secret of deliveries about the platform's own
+    source. Setting `stopping` ends every open stream, so that the server can close.
     """
 
     database: database.Database
@@ -31,4 +32,5 @@ class Parts:
     starter: queue.Starter | None = None
     loops: Mapping[str, Progress] = field(default_factory=dict)
     counters: Mapping[str, Counters] = field(default_factory=dict)
+    platform_webhook: str | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -52,7 +52,7 @@ def response(problem: errors.Problem, request_id: str | None, headers: Mapping[s
     sent["cache-control"] = "no-store"
     if problem.code == "Unauthenticated":
         sent["www-authenticate"] = 'Bearer realm="agentos"'
-    elif problem.code == "NotReadyYet":
+    elif problem.code in ("NotReadyYet", "TooManyRequests"):
         sent["retry-after"] = "1"
     return answers.ProblemJson(document(problem, request_id), status_code=problem.status, headers=sent)
 

@@ -32,6 +32,7 @@ from agentos_controller.reconcile import (
     rounds,
     ruling,
     statuses,
+    wakes,
 )
 from agentos_controller.source import address, fetch, reach
 from agentos_engine import errors
@@ -148,7 +149,8 @@ class Reconciler:
                             await woken.wait(1.0)
                             continue
                         waiting = self._queue.next_due(self._lanes.busy)
-                        pause = min(self.repositories.next_due(), waiting, self._expiry.due_in(), SLOW_POLL)
+                        slow = self._slow_due - self._time.monotonic()
+                        pause = min(self.repositories.next_due(), waiting, self._expiry.due_in(), slow)
                         if await woken.wait(max(pause, 0.0) + 0.001):
                             self._slow_due = 0.0
             finally:
@@ -299,6 +301,7 @@ class Reconciler:
         if self._slow_due > self._time.monotonic():
             return
         self._slow_due = self._time.monotonic() + SLOW_POLL
+        await self._take_wakes()
         under_way = {one.id for one in self._open}
         taken = await commands.take(self._db, self._estate_now(), self._time, but=under_way)
         self._open += taken
@@ -318,6 +321,16 @@ class Reconciler:
             self._db.notify("generations")
             self._db.notify("changes")
         await planning.pending(self._db, self._estate_now(), self._rulings, self._policies, self._time)
+
+    async def _take_wakes(self) -> None:
+        """Look at the repositories of sources that deliveries made due, and come back when the next one is."""
+        now = self._time.now_us()
+        woken = await wakes.take(self._db, now)
+        for source in self._estate_now().sources if woken.sources else ():
+            if source.id in woken.sources and source.address is not None:
+                self.repositories.wake_all(source.address.url)
+        if woken.upcoming is not None:
+            self._slow_due = min(self._slow_due, self._time.monotonic() + (woken.upcoming - now) / clock.SECOND)
 
     async def _answer(self) -> None:
         """Answer the commands whose looks and rounds are done. A round that failed is tried again without them."""

@@ -101,6 +101,12 @@ class Repositories:
         for watched in self._watched.values() if where is None else [self._watched[where]]:
             watched.due = 0.0
 
+    def wake_all(self, url: str) -> None:
+        """Make every address of a repository due at once: a push may have moved any of its refs."""
+        for watched in self._watched.values():
+            if watched.address.url == url:
+                watched.due = 0.0
+
     def all(self) -> list[Watched]:
         return list(self._watched.values())
 

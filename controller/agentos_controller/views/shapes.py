@@ -111,12 +111,18 @@ class Source(TypedDict):
     error: str | None
     suspended: bool
     suspension: Suspension | None
+    webhook: str | None
+    """The path a forge delivers to; None where the source names no secret for it."""
     ready: bool
     conditions: list[Condition]
 
 
 class SourceDetail(Source):
     diagnostics: list[Diagnostic]
+
+
+class Delivery(TypedDict):
+    outcome: Literal["accepted", "duplicate", "ignored"]
 
 
 class SourceRevision(TypedDict):

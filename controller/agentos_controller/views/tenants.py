@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -179,7 +179,7 @@ async def source_row(conn: AsyncConnection, source_id: str, only: str | None) ->
 
 
 def _sources() -> forms.Query:
-    return sa.select(_source, _tenant.c.name.label("tenant")).join_from(
+    return sa.select(_source, _tenant.c.name.label("tenant"), _tenant.c.spec.label("tenant_spec")).join_from(
         _source, _tenant, sa.and_(_tenant.c.id == _source.c.tenant_id, _tenant.c.deleted_at.is_(None))
     )
 
@@ -201,6 +201,12 @@ def _source_shape(row: forms.Row) -> shapes.Source:
         "error": row.error,
         "suspended": row.suspended_by is not None,
         "suspension": forms.suspension(row),
+        "webhook": f"/v1/sources/{row.id}/webhook" if "webhook" in _spec_of(row) else None,
         "ready": row.ready == "True",
         "conditions": forms.conditions(row.conditions),
     }
+
+
+def _spec_of(row: forms.Row) -> Mapping[str, Any]:
+    """The compiled source as its Tenant has it; the platform's own stands outside of the database."""
+    return next((spec for spec in (row.tenant_spec or {}).get("sources", ()) if spec["name"] == row.name), {})
