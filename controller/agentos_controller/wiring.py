@@ -202,7 +202,7 @@ class _Reconciler:
 
     def counters(self) -> dict[str, float]:
         progress = self._made.progress() if self._made is not None else {}
-        growing = ("rounds", "generations", "failures", "blobsRead", "treesRead", "fetches")
+        growing = ("rounds", "generations", "failures", "blobsRead", "treesRead", "looks", "fetches")
         return {name: float(progress.get(name, 0)) for name in growing}
 
 

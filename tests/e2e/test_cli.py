@@ -99,6 +99,31 @@ def test_looking(served: Controller, repo: repos.Repo) -> None:
     assert {one["name"] for one in described["dependents"]} == {"hello", "yearly"}
 
 
+def test_waiting(served: Controller, repo: repos.Repo) -> None:
+    three = ("agent/greeter", "model/fast", "tenant/default")
+    assert good(served, "wait", *three, "--for", "generation=1").splitlines() == [
+        f"{one} generation=1" for one in three
+    ]
+    assert good(served, "wait", "source/main", "--for", f"revision={repo.head[:8]}")
+    assert good(served, "wait", "agent/greeter", "--for", "condition=stalled=False")
+    assert good(served, "wait", "agent/nobody", "--for", "deleted")
+    late = served.agentos("wait", "agent/lonely", "agent/greeter", "agent/nobody", "--timeout", "500ms")
+    assert late.returncode == 1
+    blocked = late.stderr.splitlines()
+    assert blocked[0] == "error: not ready after 500ms"
+    assert blocked[1].startswith(
+        "  agent/lonely: UnknownReference: agents/lonely.yaml:6:10: there is no Model 'nobody'"
+    )
+    assert blocked[2:4] == ["  agent/nobody: there is no such thing", "  `agentos describe` shows all of it."]
+    for wrong, said in (
+        (("nothing",), "nothing is called 'nothing'"),
+        (("agent/greeter", "--for", "happy"), "is not understood"),
+        (("agent/greeter", "--timeout", "soon"), "is not a duration"),
+    ):
+        refused = served.agentos("wait", *wrong)
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
+
+
 def test_running(served: Controller) -> None:
     done = served.agentos("run", "workflow/hello", "who=Bo")
     assert json.loads(done.stdout) == {"text": "Hi hello"}

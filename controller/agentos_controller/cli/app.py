@@ -26,6 +26,7 @@ VERBS = (
     Verb("serve", "Operate", "Run the controller: reconcile, run agents, answer the API."),
     Verb("get", "Look", "List resources, or show some of them."),
     Verb("describe", "Look", "Explain one resource: conditions, events, diagnostics, history."),
+    Verb("wait", "Look", "Wait until something is Ready, deleted, or at a revision."),
     Verb("run", "Run", "Start an agent or a workflow, and wait for it."),
     Verb("runs", "Run", "List runs, show one, or cancel it."),
     Verb("logs", "Run", "Show what a run did, step by step."),

@@ -115,7 +115,11 @@ def _raise_for(response: httpx.Response) -> None:
         problem = response.json()
     detail = problem.get("detail") or problem.get("title") or response.reason_phrase
     errors = "".join(f"\n  {error.get('path', '')}: {error.get('message', '')}" for error in problem.get("errors", []))
-    raise Failure(f"{detail} ({problem.get('code', response.status_code)}){errors}", _HINTS.get(response.status_code))
+    raise Failure(
+        f"{detail} ({problem.get('code', response.status_code)}){errors}",
+        _HINTS.get(response.status_code),
+        status=response.status_code,
+    )
 
 
 def read_text(path: str) -> str:

@@ -13,13 +13,14 @@ _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class Failure(Exception):
-    """Ends the command with `code`; `hint` says what to do next."""
+    """Ends the command with `code`; `hint` says what to do next, `status` is that of the API's answer, if it came."""
 
-    def __init__(self, message: str, hint: str | None = None, code: int = 1) -> None:
+    def __init__(self, message: str, hint: str | None = None, code: int = 1, status: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.code = code
+        self.status = status
 
 
 def shown(command: Callable[[], object]) -> int:
