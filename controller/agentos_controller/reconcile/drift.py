@@ -75,13 +75,18 @@ def _short(value: Any) -> str:
 async def compare(db: Database, tenant_id: str, *, platform: bool, after: Key | None) -> Found:
     """Look at the resources of a tenant behind `after`, at most `SLICE` of them."""
     async with db.read(snapshot=True) as conn:
-        found = Found(await conn.scalar(sa.select(tables.tenant.c.active_seq).where(tables.tenant.c.id == tenant_id)))
+        found = Found(await live(conn, tenant_id))
         keys = await _keys(conn, tenant_id, after)
         last = keys[-1] if len(keys) == SLICE else None
         one = _Slice(conn, tenant_id, found, after, last)
         await one.compare(platform)
     found.last = last
     return found
+
+
+async def live(conn: AsyncConnection, tenant_id: str) -> int:
+    """The number of a tenant's live generation; 0: none."""
+    return await conn.scalar(sa.select(tables.tenant.c.active_seq).where(tables.tenant.c.id == tenant_id)) or 0
 
 
 async def _keys(conn: AsyncConnection, tenant_id: str, after: Key | None) -> list[Key]:
@@ -242,19 +247,19 @@ async def _access(conn: AsyncConnection, found: Found, bodies: Mapping[ResourceR
     platform = await access.followed(conn)
     for ref, data in bodies.items():
         body = orjson.loads(data)
-        row = rows.get(ref.name)
-        if ref.name == access.RESERVED or (row is not None and row.platform):
+        owner = rows.get(ref.name)
+        if ref.name == access.RESERVED or (owner is not None and owner.platform):
             continue
         before = len(found.differences)
-        if row is None or row.state == "deleting":
-            found.note(ref, "tenant", row.state if row is not None else None, "active")
+        if owner is None or owner.state == "deleting":
+            found.note(ref, "tenant", owner.state if owner is not None else None, "active")
         else:
-            for name, has, wanted in (("spec", row.spec, body), ("quota", row.quota, body.get("quota"))):
+            for name, has, wanted in (("spec", owner.spec, body), ("quota", owner.quota, body.get("quota"))):
                 if has != wanted:
                     found.note(ref, f"tenant.{name}", has, wanted)
             expected = {spec["name"]: access.columns(spec, at, *platform) for at, spec in enumerate(body["sources"])}
-            for name in sorted(expected.keys() | sources[row.id].keys()):
-                one = sources[row.id].get(name)
+            for name in sorted(expected.keys() | sources[owner.id].keys()):
+                one = sources[owner.id].get(name)
                 has = {column: getattr(one, column) for column in expected.get(name, ())} if one is not None else None
                 if has != expected.get(name):
                     found.note(ref, f"source {name}", has, expected.get(name))

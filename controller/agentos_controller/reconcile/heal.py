@@ -121,8 +121,7 @@ async def heal(db: Database, tenant: estate.Tenant, found: drift.Found, rebuild:
         if digest not in made and artifacts.digest_of(interfaces.get(ref)) != digest
     }
     async with db.write() as conn:
-        query = sa.select(tables.tenant.c.active_seq).where(tables.tenant.c.id == tenant.id)
-        if await conn.scalar(query) != found.seq:
+        if await drift.live(conn, tenant.id) != found.seq:
             return Healed()
         await _artifacts(conn, tenant.id, made, now)
         await _serving(conn, tenant.id, found, interfaces, now)

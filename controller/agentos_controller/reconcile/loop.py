@@ -371,7 +371,7 @@ class Reconciler:
     async def _compare(self) -> None:
         """The next slice of what is applied against what is stored, of a tenant that nothing else works on."""
         tenants = self._estate_now().tenants
-        due = self._drift.next(tenants, lambda one: one in self._lanes.busy or self._queue.holds(one))
+        due = self._drift.next(tenants, lambda one: one in self._lanes.busy or self._queue.ready(one))
         if due is None or self._stale:
             return
         try:
