@@ -45,6 +45,7 @@ class Settings:
     source: str | None = None
     dev: bool = False
     poll_interval: float = 60.0
+    drift_interval: float = 600.0
     allow_egress: tuple[Network, ...] = ()
     secrets_dir: Path | None = None
     record: Path | None = None
@@ -233,6 +234,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "source": _text,
     "dev": _flag,
     "poll_interval": _seconds,
+    "drift_interval": _seconds,
     "allow_egress": _networks,
     "secrets_dir": _path,
     "record": _path,

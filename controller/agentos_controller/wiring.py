@@ -223,6 +223,7 @@ async def _reconciler(
         state_dir=chosen.state_dir,
         dev=chosen.dev,
         poll_interval=chosen.poll_interval,
+        drift_interval=chosen.drift_interval,
         workers=chosen.workers,
     )
     return reconciling.Reconciler(db, options, time, dial=guard.dial, secret=_tokens(vault))

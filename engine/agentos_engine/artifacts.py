@@ -35,6 +35,12 @@ def digest_of_canonical(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def digest_of_stored(compiler: str, of_type: str, name: str, body: bytes) -> str:
+    """The digest of an artifact of which only the parts are at hand, `body` as canonical JSON: `Artifact.digest`."""
+    rest = canonical({"compiler": compiler, "name": name, "type": of_type})
+    return digest_of_canonical(b'{"body":' + body + b"," + rest[1:])
+
+
 @dataclass(frozen=True)
 class Artifact:
     """One compiled thing. `name` is ``Kind/name`` of the resource it came from; `body` is plain JSON.

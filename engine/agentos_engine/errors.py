@@ -163,6 +163,12 @@ register(
     "Compiling this object failed unexpectedly",
     "Report the error in the message; a new commit tries again.",
 )
+register(
+    "r",
+    "Drifted",
+    "A stored row was not as it was applied",
+    "See the event for what differed; find out who writes to the database beside the controller.",
+)
 register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
 register("r", "Suspended", "Somebody suspended it, so it stays as it is", "`agentos resume` lets it go on.")
 register(

@@ -27,6 +27,16 @@ async def test_every_error_is_a_problem(acme: Tenant, client: httpx.AsyncClient)
     assert "GET" in answer.headers["allow"]
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", ["resources/Agent/echo", "generations/1"])
+async def test_what_git_decides_cannot_be_written(
+    acme: Tenant, client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, f"/v1/tenants/acme/{path}", json={})
+    problem(answer, 405, "MethodNotAllowed")
+    assert "GET" in answer.headers["allow"]
+
+
 @pytest.mark.parametrize(
     "body",
     [b"{", b"", b"[]", b'"x"', b'{"kind": "Agent"}', b'{"kind": "Agent", "name": "echo", "inptu": 1}', b"\xff\xfe",

@@ -22,13 +22,7 @@ DEFAULT = "default"
 
 async def apply(conn: AsyncConnection, changes: Sequence[tuple[str, Mapping[str, Any] | None]], now: int) -> None:
     """Make, change or end the tenants named in `changes` (name, body of the access artifact; None: gone)."""
-    platform = (
-        await conn.execute(
-            sa.select(tables.source.c.url, tables.source.c.ref)
-            .join(tables.tenant, tables.tenant.c.id == tables.source.c.tenant_id)
-            .where(tables.tenant.c.platform.is_(True), tables.tenant.c.deleted_at.is_(None))
-        )
-    ).first()
+    url, ref = await followed(conn)
     for name, body in changes:
         if name == RESERVED:
             continue
@@ -58,11 +52,34 @@ async def apply(conn: AsyncConnection, changes: Sequence[tuple[str, Mapping[str,
         else:
             await _set(conn, tenant_id, state="active", spec=dict(body), quota=body.get("quota"))
         old = (row.spec or {}) if row is not None else {}
-        await sources(conn, tenant_id, body, platform.url if platform else "", platform.ref if platform else "", old)
+        await sources(conn, tenant_id, body, url, ref, old)
 
 
-async def _set(conn: AsyncConnection, tenant_id: str, **columns: Any) -> None:
-    await conn.execute(tables.tenant.update().where(tables.tenant.c.id == tenant_id).values(**columns))
+async def followed(conn: AsyncConnection) -> tuple[str, str]:
+    """Address and ref of the platform's source, which sources without an address of their own follow."""
+    query = (
+        sa.select(tables.source.c.url, tables.source.c.ref)
+        .join(tables.tenant, tables.tenant.c.id == tables.source.c.tenant_id)
+        .where(tables.tenant.c.platform.is_(True), tables.tenant.c.deleted_at.is_(None))
+    )
+    row = (await conn.execute(query)).first()
+    return (row.url, row.ref) if row is not None else ("", "")
+
+
+def columns(spec: Mapping[str, Any], position: int, platform_url: str, platform_ref: str) -> dict[str, Any]:
+    """What the row of a source says of its `spec`, the one at `position` of its tenant."""
+    return {
+        "url": spec.get("git") or platform_url,
+        "ref": spec.get("ref") or ("" if spec.get("git") else platform_ref),
+        "path": spec.get("path") or ".",
+        "position": position,
+        "secret_ref": (spec.get("auth") or {}).get("secret"),
+        "interval_us": spec["intervalMs"] * 1_000 if spec.get("intervalMs") else None,
+    }
+
+
+async def _set(conn: AsyncConnection, tenant_id: str, **changed: Any) -> None:
+    await conn.execute(tables.tenant.update().where(tables.tenant.c.id == tenant_id).values(**changed))
 
 
 async def sources(
@@ -78,16 +95,7 @@ async def sources(
     known = {spec["name"]: _options(spec) for spec in old_body.get("sources", ())}
     before = {row.name: row for row in await conn.execute(sa.select(table).where(table.c.tenant_id == tenant_id))}
     for position, spec in enumerate(body["sources"]):
-        url = spec.get("git") or platform_url
-        ref = spec.get("ref") or ("" if spec.get("git") else platform_ref)
-        wanted = {
-            "url": url,
-            "ref": ref,
-            "path": spec.get("path") or ".",
-            "position": position,
-            "secret_ref": (spec.get("auth") or {}).get("secret"),
-            "interval_us": spec["intervalMs"] * 1_000 if spec.get("intervalMs") else None,
-        }
+        wanted = columns(spec, position, platform_url, platform_ref)
         old = before.pop(spec["name"], None)
         if old is None:
             await conn.execute(

@@ -52,6 +52,9 @@ def register(app: typer.Typer, verb: Verb) -> None:
         poll_interval: Annotated[
             str | None, typer.Option(help="How often remote sources are asked, e.g. 30s. [60s]")
         ] = None,
+        drift_interval: Annotated[
+            str | None, typer.Option(help="How often what is applied is compared with what is stored. [10m]")
+        ] = None,
         log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. [info]")] = None,
         log_format: Annotated[str | None, typer.Option(help="text or json. [text]")] = None,
         config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
@@ -59,7 +62,8 @@ def register(app: typer.Typer, verb: Verb) -> None:
         flags = {
             "source": source, "dev": dev, "listen": listen, "database_url": database_url, "state_dir": state_dir,
             "allow_egress": allow_egress or None, "secrets_dir": secrets_dir, "replay": replay, "record": record,
-            "poll_interval": poll_interval, "log_level": log_level, "log_format": log_format,
+            "poll_interval": poll_interval, "drift_interval": drift_interval, "log_level": log_level,
+            "log_format": log_format,
         }  # fmt: skip
         try:
             chosen = settings.load(flags, file=config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from agentos_controller.reconcile import (
     commands,
     estate,
     expiry,
+    heal,
     jobs,
     lanes,
     movement,
@@ -32,6 +34,7 @@ from agentos_controller.reconcile import (
     rounds,
     ruling,
     statuses,
+    values,
     wakes,
 )
 from agentos_controller.source import address, fetch, reach
@@ -61,6 +64,8 @@ class Options:
     local_interval: float = repositories.LOCAL_INTERVAL
     workers: int = 2
     """Processes of a bulk; they live as long as it does."""
+    drift_interval: float = heal.INTERVAL
+    """Seconds between two comparisons of what is applied with what is stored."""
     allow_loopback_http: bool = False
     platform: Mapping[str, Any] = field(default_factory=dict)
     """What a file says of the platform's source, see `platform.read`."""
@@ -101,6 +106,7 @@ class Reconciler:
         self._queue = queue.Queue(time)
         self._lanes = lanes.Lanes(options.workers, self._ended)
         self._expiry = expiry.Watch(db, time)
+        self._drift = heal.Watch(db, time, options.drift_interval)
         self._estate: estate.Estate | None = None
         self._stale = False
         """The estate has to be read anew; until then rounds under way go by the one before, which `write.guard` and
@@ -127,6 +133,8 @@ class Reconciler:
             "treesRead": self.repositories.counters.trees,
             "looks": self.repositories.counters.looks,
             "fetches": self.repositories.counters.fetches,
+            "drifted": self._drift.drifted,
+            "unhealed": self._drift.unhealed,
         }
 
     async def run(self) -> None:
@@ -150,7 +158,8 @@ class Reconciler:
                             continue
                         waiting = self._queue.next_due(self._lanes.busy)
                         slow = self._slow_due - self._time.monotonic()
-                        pause = min(self.repositories.next_due(), waiting, self._expiry.due_in(), slow)
+                        ends = min(self._expiry.due_in(), self._drift.due_in())
+                        pause = min(self.repositories.next_due(), waiting, ends, slow)
                         if await woken.wait(max(pause, 0.0) + 0.001):
                             self._slow_due = 0.0
             finally:
@@ -202,8 +211,11 @@ class Reconciler:
         if not self._first_done and not self._lanes.busy and not len(self._queue):
             late = self._time.monotonic() - self._started > FIRST_LOOK
             self._first_done = late or not self.repositories.looking
+        if self._first_done:
+            await self._compare()
         self._last_round = self._time.monotonic()
-        return self._stale or self._queue.next_due(self._lanes.busy) <= 0
+        due = self._queue.next_due(self._lanes.busy) <= 0
+        return self._stale or due or (self._first_done and self._drift.due_in() <= 0)
 
     def _ended(self) -> None:
         """A look or a round in the background has ended."""
@@ -363,6 +375,39 @@ class Reconciler:
                 self._lanes.start(tenant_id, functools.partial(self._tenant, tenant_id))
         if not self._lanes.busy:
             self._lanes.cool()
+
+    async def _compare(self) -> None:
+        """The next slice of what is applied against what is stored, of a tenant that nothing else works on."""
+        tenants = self._estate_now().tenants
+        due = self._drift.next(tenants, lambda one: one in self._lanes.busy or self._queue.ready(one))
+        if due is None or self._stale:
+            return
+        try:
+            healed = await self._drift.slice(tenants[due], functools.partial(self._anew, tenants[due]))
+        except Exception:
+            _unless_cancelled()
+            self.counts.failures += 1
+            log.exception("comparing failed", extra={"tenant": tenants[due].name})
+            self._drift.failed()
+            return
+        if healed.objects:
+            self._worked += 1
+            self._stale |= healed.tenants
+            self._db.notify("generations")
+            self._db.notify("changes")
+        if healed.whole:
+            self._queue.add(due, force=True)
+
+    async def _anew(self, tenant: estate.Tenant) -> values.Built:
+        """What a build of the whole tenant gives where nothing is stored."""
+        views = movement.look(tenant, self._rulings)
+        now = self._time.now_us()
+        prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=True, now=now, obey=False)
+        job = dataclasses.replace(prepared.job, stored={})
+        if len(job.files) > jobs.BULK:
+            async with self._lanes.bulk():
+                return await self._lanes.pool().build(job, prepared.recipes)
+        return rounds.build_here(dataclasses.replace(prepared, job=job))
 
     async def _reload(self) -> None:
         """Read the estate anew and compare all of it with what its repositories have."""
