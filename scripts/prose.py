@@ -22,7 +22,7 @@ kind: Model
 metadata:
   name: greeter               # unique per tenant and kind; a rename is a new resource
   labels: {team: growth}      # to select by
-  annotations: {owner: ads@example.com}   # free text, at most 4096 characters; changes no behaviour
+  annotations: {owner: ads@example.com}   # free text, at most 4096 characters; see below for keys under agentos/
   x-ticket: ABC-1             # keys of your own begin with x-, in any object of fixed keys
 spec:
   provider: scripted
@@ -31,6 +31,10 @@ spec:
 
 - `apiVersion`, `kind`, `metadata` and `spec` are all there are. The tenant comes from the source, never from the file;
   status is read with `agentos get`.
+- Two annotations change behaviour. `agentos/deletion` says what happens when the manifest is gone: `delete` (the
+  default), `orphan` (what serves goes on) or `drain` (no new runs; it goes when those in flight have ended).
+  `agentos/drain-deadline` is how long `drain` waits at most, `1h` if it says nothing. Other keys under `agentos/` are
+  errors. See [Deleting](operations.md#deleting).
 - A file may hold several documents, divided by `---`. Their order means nothing; that of `steps` and `rules` does.
 - References are names; the key says the kind (`agent: triage`, `connector: meta-ads.get_insights`). They reach no
   other tenant.

@@ -49,6 +49,15 @@ class Stop:
     unknown: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That what serves is kept on purpose, and why. `status` is what Ready is; None: what it was before."""
+
+    reason: str
+    message: str
+    status: Status | None = None
+
+
 def summarize(
     *,
     previous: Iterable[Condition],
@@ -56,11 +65,13 @@ def summarize(
     applied_revision: str | None,
     stop: Stop | None,
     now: int,
+    note: Note | None = None,
 ) -> tuple[Condition, ...]:
     """All conditions of a resource after a look at `desired_revision`.
 
     `applied_revision` is the revision now serving, None if none ever did. `stop` is None when the whole pipeline was
-    passed. `now` is epoch microseconds. The result has the pipeline in order, then Ready, Reconciling, Stalled.
+    passed. With a `note` the pipeline still says how far the head came, but Ready does not follow it. `now` is epoch
+    microseconds. The result has the pipeline in order, then Ready, Reconciling, Stalled.
     """
     before = {condition.type: condition for condition in previous}
     out: list[Condition] = []
@@ -78,6 +89,13 @@ def summarize(
             add(type_, "Unknown" if stop.unknown else "False", stop.reason, stop.message)
         else:
             add(type_, "Unknown", "NotReached", f"{stop.condition if stop else ''} comes first")
+    if note is not None:
+        last = before.get("Ready")
+        status = note.status or (last.status if last is not None else "Unknown")
+        add("Ready", status, note.reason, note.message)
+        add("Reconciling", "False", note.reason, note.message)
+        add("Stalled", "True" if status == "False" else "False", note.reason, note.message)
+        return tuple(out)
     if stop is None:
         add("Ready", "True", "Ready", "")
         add("Reconciling", "False", "Ready", "")

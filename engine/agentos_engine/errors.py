@@ -164,13 +164,45 @@ register(
     "Report the error in the message; a new commit tries again.",
 )
 register("r", "Held", "A rollback holds the tenant at an older generation", "`agentos release` lets reconciling go on.")
+register("r", "Suspended", "Somebody suspended it, so it stays as it is", "`agentos resume` lets it go on.")
+register(
+    "r",
+    "PruneGuarded",
+    "Too much would be removed at once, so nothing is",
+    "Commit the files again, or agree with `agentos approve-prune`.",
+)
+register("r", "Draining", "Removed from git, but runs of it are in flight", "Wait for the runs to end, or cancel them.")
+register(
+    "r",
+    "Orphaned",
+    "Removed from git, and left serving as its manifest asked",
+    "Commit it again, or let it go with `agentos approve-prune --orphans`.",
+)
 register(
     "r",
     "SourceUnavailable",
     "The repository cannot be fetched",
     "Check network, address and credentials; fetching goes on.",
 )
-register("r", "SourceInvalid", "The repository or its ref cannot be used", "Correct the source's url or ref.")
+register("r", "SourceInvalid", "The source is not described rightly", "Correct the source's address, ref or keys.")
+register(
+    "r",
+    "SourceUnauthorized",
+    "The remote refuses the credentials, or asks for some",
+    "Set the secret that the source's `auth` names; check that it may read the repository.",
+)
+register(
+    "r",
+    "SourceUntrustedHost",
+    "The remote proves to be nobody the source trusts",
+    "Compare its host key or certificate with what its operator publishes, then correct `knownHosts` or `ca`.",
+)
+register("r", "SourceMoved", "The remote says the repository is elsewhere", "Write the new address into the source.")
+register("r", "SourceRefGone", "The repository has no such branch, tag or commit", "Restore it, or correct `ref`.")
+register("r", "SourceEmpty", "The repository has no commit yet", "Push one.")
+register("r", "SourceCorrupt", "What the remote sends does not add up", "Repair the repository: `git fsck` finds it.")
+register("r", "SourceShallow", "The remote is a shallow clone", "Give it its whole history: `git fetch --unshallow`.")
+register("r", "SourceTooLarge", "A fetch is larger than the source's limits allow", "Shrink it, or raise `limits`.")
 register(
     "r",
     "CommitUnsigned",

@@ -129,6 +129,13 @@ class Reference:
     part: str | None = None
 
 
+DELETION = "agentos/deletion"
+"""Annotation: what happens to what serves when its manifest is gone, one of `DELETIONS`."""
+DELETIONS = ("delete", "orphan", "drain")
+DRAIN_DEADLINE = "agentos/drain-deadline"
+"""Annotation: how long `drain` waits at most, as a duration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One document of one file, valid by itself; what it names elsewhere is not looked at yet.

@@ -5,6 +5,7 @@ nor knows kinds. Its rules, which property tests hold:
 
 - What is broken keeps its previous entry, and so does everything that needs it, directly or not (`DependencyStalled`);
   what never served is not served.
+- What is kept on purpose (`Kept`) goes on as it is, with whatever it was compiled against; others may build on it.
 - A removal waits while an entry that serves next still names it (`DeletionBlocked`).
 - Everything else goes on. A broken user of a resource never holds that resource back: the user's kept entry goes on
   with the versions it was compiled against, which its digest pins (`Entry.deps`).
@@ -54,7 +55,12 @@ class Broken:
     stop: conditions.Stop
 
 
-Desired = Built | Broken
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Goes on serving as it is, whatever the head asks for, because somebody wants it so; nothing is wrong with it."""
+
+
+Desired = Built | Broken | Kept
 
 
 class Live(Protocol):
@@ -116,8 +122,9 @@ def deletion_blocked(by: Iterable[ResourceRef]) -> conditions.Stop:
 def settle(live: Live, desired: Mapping[ResourceRef, Desired], removed: Set[ResourceRef]) -> Settlement:
     """Decide the next generation for the refs in `desired` and `removed`.
 
-    `desired` has every ref that changed and everything that depends on it at the head, directly or not. `removed` has
-    every ref that serves but is no longer in its source, also those that waited in an earlier round.
+    `desired` has every ref that changed and everything that depends on it at the head, directly or not; a `Kept` one
+    must serve. `removed` has every ref that serves but is no longer in its source, also those that waited in an earlier
+    round.
 
     Raises:
         ValueError: a ref is given both as desired and as removed.
@@ -127,7 +134,7 @@ def settle(live: Live, desired: Mapping[ResourceRef, Desired], removed: Set[Reso
     stops = _stalls(live, desired, removed)
     next_: dict[ResourceRef, Entry] = {}
     for ref, outcome in desired.items():
-        entry = live.entry(ref) if ref in stops or isinstance(outcome, Broken) else outcome.entry
+        entry = outcome.entry if isinstance(outcome, Built) and ref not in stops else live.entry(ref)
         if entry is not None:
             next_[ref] = entry
     for ref, needed_by in _blocked_removals(live, desired, removed, next_).items():
@@ -150,8 +157,15 @@ def _stalls(
         if isinstance(outcome, Broken):
             stops[ref] = outcome.stop
             continue
+        if isinstance(outcome, Kept):
+            continue
         for dep, digest in outcome.entry.deps.items():
             at_head = desired.get(dep)
+            if isinstance(at_head, Kept):
+                serving = live.entry(dep)
+                if serving is None or serving.artifact_digest != digest:
+                    missing[ref].add(dep)
+                continue
             if at_head is not None:
                 users[dep].append(ref)
                 if isinstance(at_head, Built) and at_head.entry.artifact_digest != digest:

@@ -21,9 +21,9 @@ import jsonschema_rs
 import orjson
 from pydantic import BaseModel
 
-from agentos_engine import fields, kind
+from agentos_engine import fields, kind, literals, model
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever equal bytes may load to something else: the key of every cache of loaded files."""
 Json = dict[str, Any]
 
@@ -119,6 +119,20 @@ def dump(document: Json) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+_ANNOTATIONS: Json = {
+    model.DELETION: {
+        "enum": list(model.DELETIONS),
+        "description": "What happens when the manifest is gone: `delete` (the default), `orphan` (it goes on serving), "
+        "or `drain` (it takes no new runs, and goes when those in flight have ended).",
+    },
+    model.DRAIN_DEADLINE: {
+        "type": "string",
+        "pattern": literals.DURATION_PATTERN,
+        "description": "How long `drain` waits at most; default: 1h.",
+    },
+}
+
+
 def _envelope(kind_schema: Json, spec_schema: Json) -> Json:
     """apiVersion, kind, metadata and spec of a manifest."""
     metadata = {
@@ -136,9 +150,11 @@ def _envelope(kind_schema: Json, spec_schema: Json) -> Json:
             "annotations": {
                 "type": "object",
                 "propertyNames": {"pattern": fields.LABEL_KEY_PATTERN},
-                "additionalProperties": {"type": "string", "maxLength": 4096},
+                "properties": _ANNOTATIONS,
+                "patternProperties": {"^(?!agentos/)": {"type": "string", "maxLength": 4096}},
+                "additionalProperties": False,
                 "maxProperties": 64,
-                "description": "Free text; changes no behaviour.",
+                "description": "Free text; only keys under `agentos/` change behaviour.",
             },
         },
         "required": ["name"],

@@ -24,6 +24,11 @@ BODIES: dict[str, Any] = {
     "create_run": {"kind": "Workflow", "name": "flow"},
     "decide_approval": {"decision": "approved"},
     "rollback_tenant": {"generation": 1},
+    "suspend_tenant": {"reason": "audit"},
+    "suspend_resource": {"reason": "trial", "for": "2h"},
+    "suspend_source": {"reason": "freeze"},
+    "accept_revision": {"reason": "meant", "revision": "c" * 40},
+    "approve_prune": {"orphans": True},
     "set_secret": {"value": "another-secret"},
     "reconcile": {"tenant": "{tenant}"},
     "create_plan": {"tenant": "{tenant}", "revision": "c" * 40},
@@ -37,7 +42,7 @@ PLATFORM = {"rotate_secrets"}
 ABOUT = {
     "create_run", "get_run", "list_run_steps", "list_run_events", "cancel_run",
     "get_resource", "get_artifact", "list_dependents", "list_history", "list_resource_events",
-    "list_resource_diagnostics",
+    "list_resource_diagnostics", "list_resource_runs", "suspend_resource", "resume_resource",
 }  # fmt: skip
 """Routes about one resource, or what one run runs: grants limited to kinds or names count there, and nowhere else."""
 IMPLIED = {"read": {"read"}, "run": {"run", "read"}, "operate": {"operate", "read"}, "admin": set(deps.PERMISSIONS)}

@@ -29,6 +29,7 @@ async def test_every_answer_has_the_form_the_openapi_document_says(
         "commands": acme.command,
     }
     checked = 0
+    await world.run(acme.id, state="waiting", target_kind="Agent", target_name="echo", ended_at=None)
     for route in world.app.routes:
         if not isinstance(route, APIRoute) or route.methods != {"GET"} or route.name in ("get_metrics", "get_openapi"):
             continue

@@ -130,6 +130,25 @@ async def test_ticks_within_catch_up_run(place: Place) -> None:
     assert [fire.lateness for fire in fires[-3:]] == [20 * MINUTE, 10 * MINUTE, 0]
 
 
+@pytest.mark.parametrize("what", ["Schedule/minutely", "Workflow/report"])
+async def test_what_somebody_stopped_does_not_fire(place: Place, what: str) -> None:
+    """A schedule suspended as a resource, and one whose workflow is removed and drains."""
+    await place.serve()
+    kind, _, name = what.partition("/")
+    columns = {"suspended_by": "key:ada"} if kind == "Schedule" else {"drain_until": place.clock.now_us() + 60 * MINUTE}
+    table = tables.resource
+    async with place.db.write() as conn:
+        changed = await conn.execute(
+            sa.update(table).where(table.c.kind == kind, table.c.name == name).values(**columns)
+        )
+        if changed.rowcount == 0:
+            row = {"tenant_id": place.tenant_id, "kind": kind, "name": name, "path": "x.yaml", "line": 1}
+            await conn.execute(table.insert().values(**row, document=0, ready="True", updated_at=1, **columns))
+    await place.passes(60)
+    assert await place.decisions() == ["suspended"]
+    assert await place.rows(tables.run) == []
+
+
 async def test_a_suspended_schedule_only_logs(place: Place) -> None:
     await place.serve(suspend=True)
     await place.passes(60)

@@ -30,6 +30,7 @@ SCHEDULE = f"""{HEAD}kind: Schedule
 metadata: {{name: yearly}}
 spec: {{cron: "0 0 1 1 *", timezone: UTC, run: {{workflow: hello, with: {{who: Bo}}}}}}
 """
+ONLY = manifests.agent("only")
 LONELY = manifests.agent("lonely", model="nobody")
 
 
@@ -233,3 +234,80 @@ def test_moving_between_generations(served: Controller, repo: repos.Repo) -> Non
     (tenant,) = json.loads(good(served, "get", "tenants", "-o", "json"))["items"]
     assert (tenant["hold"], tenant["activeGeneration"]) == (None, 4)
     assert "Conflict" in bad(served, "release")
+
+
+def test_holding_still(served: Controller, repo: repos.Repo) -> None:
+    repo.commit({"agents/spare.yaml": manifests.model("spare")})
+    good(served, "reconcile")
+    assert "agent/greeter is suspended for 2h" in good(
+        served, "suspend", "agent/greeter", "--reason", "trial", "--for", "2h"
+    )
+    described = good(served, "describe", "agent/greeter")
+    assert re.search(r"Suspended: +by key:\S+ until \S+Z: trial", described)
+    assert re.search(r"agent/greeter +True +Suspended", good(served, "get", "agents"))
+    assert re.match(r"agent/greeter goes on; generation \d+\n", good(served, "resume", "agent", "greeter"))
+    assert "Conflict" in bad(served, "resume", "agent/greeter")
+    good(served, "suspend", "source", "main", "--reason", "freeze")
+    assert re.search(r"by key:\S+: freeze", good(served, "get", "sources"))
+    assert "goes on" in good(served, "resume", "source/main")
+    good(served, "suspend", "tenant", "--reason", "audit")
+    assert re.search(r"by key:\S+: audit", good(served, "get", "tenants"))
+    good(served, "resume", "tenant/default")
+    assert "no source nope" in bad(served, "suspend", "source/nope", "--reason", "x")
+    assert "which source?" in bad(served, "resume", "source")
+    assert "has passed" in bad(served, "suspend", "tenant", "--reason", "x", "--until", "2020-01-01T00:00:00Z")
+    held = served.agentos("rollback", "1", "--for", "30m")
+    assert held.stderr == "New commits are looked at but not applied for 30m.\n"
+    good(served, "release")
+    done = good(served, "accept", "main", repo.head, "--reason", "meant")
+    assert done == f"source/main of tenant/default takes {repo.head[:12]}\n"
+
+
+def test_a_removal_is_shown_with_its_runs_and_approved(served: Controller, repo: repos.Repo) -> None:
+    files = {f"agents/extra{number}.yaml": manifests.agent(f"extra{number}") for number in range(20)}
+    asking = "workflows/asking.yaml"
+    repo.commit(files)
+    good(served, "reconcile")
+    good(served, "run", "workflow/asking", "-i", '{"n": 1}', "--no-wait")
+    assert "asks about no removal" in bad(served, "approve-prune")
+    repo.commit({**dict.fromkeys(files), asking: None})
+    good(served, "reconcile")
+    (tenant,) = json.loads(good(served, "get", "tenants", "-o", "json"))["items"]
+    assert tenant["prune"]["count"] == 21
+    assert "another removal" in bad(served, "approve-prune", "--digest", "sha256:" + "0" * 64)
+    told = served.agentos("approve-prune", given="n\n")
+    assert told.returncode == 1
+    assert re.match(r"21 of \d+ resources would be removed:\n", told.stdout)
+    assert "and 1 more" in told.stdout
+    assert "nothing was approved" in told.stderr
+    assert "workflow/asking" in good(served, "get", "workflows")
+    done = good(served, "approve-prune", "--digest", tenant["prune"]["digest"], "--yes")
+    assert re.search(r"21 resources approved; generation \d+ serves", done)
+    assert "workflow/asking" not in good(served, "get", "workflows", "-o", "name")
+    orphan = ONLY.replace("metadata: {", "metadata: {annotations: {agentos/deletion: orphan}, ")
+    repo.commit({"agents/only.yaml": orphan})
+    good(served, "reconcile")
+    repo.commit({"agents/only.yaml": None})
+    good(served, "reconcile")
+    assert re.search(r"agent/only +True +Orphaned", good(served, "get", "agents"))
+    assert "1 resources approved" in good(served, "approve-prune", "--orphans", "--yes")
+    assert "agent/only" not in good(served, "get", "agents", "-o", "name")
+
+
+def test_a_run_in_flight_keeps_what_drains(served: Controller, repo: repos.Repo) -> None:
+    drains = ASKING.replace("metadata: {", "metadata: {annotations: {agentos/deletion: drain}, ").replace(
+        "asking", "slow"
+    )
+    repo.commit({"workflows/slow.yaml": drains})
+    good(served, "reconcile")
+    run = good(served, "run", "workflow/slow", "-i", '{"n": 1}', "--no-wait").strip()
+    repo.commit({"workflows/slow.yaml": None})
+    good(served, "reconcile")
+    assert re.search(r"workflow/slow +False +Draining", good(served, "get", "workflows"))
+    described = good(served, "describe", "workflow/slow")
+    assert "Drains until:" in described
+    assert "Runs in flight" in described
+    assert run.removeprefix("run/") in described
+    assert "Conflict" in bad(served, "run", "workflow/slow", "-i", '{"n": 2}')
+    good(served, "runs", "cancel", run)
+    good(served, "reconcile")

@@ -17,7 +17,7 @@ from tests.support.controller import AGENTOS, agentos, environment
 
 VERBS = (
     "init", "validate", "plan", "schema", "serve", "get", "describe", "run", "runs", "logs", "approve", "reconcile",
-    "history", "rollback", "release", "keys", "secret",
+    "history", "rollback", "release", "suspend", "resume", "approve-prune", "accept", "keys", "secret",
 )  # fmt: skip
 
 

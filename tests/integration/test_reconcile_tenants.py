@@ -47,6 +47,11 @@ async def test_the_platform_source_changes_hands_with_the_first_tenant(world: wo
     assert await world.live("acme") == await world.live("beta")
     assert {(await world.tenant(name)).ready for name in ("acme", "beta", "platform")} == {"True"}
     await world.commit({"agents/tenants.yaml": None})
+    assert (await world.reasons("platform"))["Tenant/acme"] == "PruneGuarded"
+    assert await world.tenants() == ["acme", "beta", "platform"]
+    asked = (await world.tenant("platform")).prune
+    assert (asked["count"], asked["refs"]) == (2, ["Tenant/acme", "Tenant/beta"])
+    await world.command("approve-prune", {"digest": asked["digest"]}, tenant="platform")
     assert await world.tenants() == ["default"]
     assert set(await world.live()) == {"Model/fast", "Agent/greeter", "Workflow/hello"}
 
@@ -101,6 +106,10 @@ async def test_a_tenant_that_goes_is_pruned_and_inherits_nothing_when_it_comes_b
     await world.commit(two_tenants())
     first = (await world.tenant("acme")).id
     await world.commit({"agents/tenants.yaml": manifests.tenant("beta", "tenants/beta")})
+    assert (await world.reasons("platform"))["Tenant/acme"] == "PruneGuarded"
+    assert await world.live("acme") == await world.live("beta")
+    asked = (await world.tenant("platform")).prune
+    await world.command("approve-prune", {"digest": asked["digest"]}, tenant="platform")
     assert await world.tenants() == ["beta", "platform"]
     (gone,) = await world.rows(sa.select(tables.tenant).where(tables.tenant.c.id == first))
     assert (gone.state, gone.name) == ("deleting", "acme")

@@ -26,7 +26,7 @@ class Deadly:
 
 
 def job(files: list[values.File]) -> values.Job:
-    tenant = values.Tenant("t", "acme", False, {}, 0, False)
+    tenant = values.Tenant("t", "acme", False, {}, 0)
     origins = {"s": values.Origin("s", "main", 0, "r" * 40, None, None)}
     return values.Job(tenant, origins, files, frozenset(), None, {}, frozenset(), {}, {}, {}, 1)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import os
-import socket
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pygit2
 import pytest
 
-from agentos_controller.source import address, fetch, folder, git, snapshot
+from agentos_controller.source import address, folder, git, snapshot
 from agentos_engine import errors
 from tests.support import repos
 
@@ -153,7 +149,10 @@ def test_an_annotated_tag_names_its_commit(repo: repos.Repo, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "ssh://host/x",
+        "ssh://user:pw@host/x",
+        "ssh://-oProxyCommand=x/y",
+        "ssh://-l@host/x",
+        "git://host/x",
         "git@host:x",
         "ext::sh -c id",
         "http://example.com/x.git",
@@ -233,104 +232,3 @@ def test_a_file_saved_between_look_and_read_is_not_mistaken(tmp_path: Path) -> N
     (tmp_path / "a.yaml").write_text("two")
     with pytest.raises(KeyError):
         view.read(git.blob_id(b"one"))
-
-
-# Remote repositories
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str | None]]]:
-    """A real HTTP server for repositories below `tmp_path` (the dumb protocol); the Authorization headers it saw."""
-    seen: list[str | None] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(tmp_path))  # type: ignore[arg-type]
-
-        def do_GET(self) -> None:
-            seen.append(self.headers.get("Authorization"))
-            super().do_GET()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_address[1]}", seen
-        listening.shutdown()
-
-
-def publish(repo: repos.Repo) -> None:
-    subprocess.run(["git", "-C", str(repo.folder), "update-server-info"], check=True)
-
-
-async def test_a_remote_is_mirrored_and_followed(
-    server: tuple[str, list[str | None]], repo: repos.Repo, tmp_path: Path
-) -> None:
-    url, seen = server
-    first = repo.commit({"agents/a.yaml": "a"})
-    publish(repo)
-    where = address.parse(f"{url}/repo#main", allow_loopback_http=True)
-    dialled: list[tuple[str, int]] = []
-
-    async def dial(host: str, port: int) -> str:
-        dialled.append((host, port))
-        return "127.0.0.1"
-
-    mirrors = fetch.Mirrors(tmp_path / "mirrors", dial=dial)
-    await mirrors.fetch(where, token="s3cret")
-    mirror = mirrors.open(where)
-    assert mirror.resolve("main") == mirror.resolve(None) == first
-    second = repo.commit({"agents/a.yaml": "b"})
-    publish(repo)
-    await mirrors.fetch(where, token="s3cret")
-    assert mirror.resolve("main") == second
-    view = mirror.snapshot(second)
-    blob = view.find("agents/a.yaml")
-    assert blob is not None
-    assert view.read(blob) == b"b"
-    assert dialled
-    assert set(seen) == {"Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0"}
-    assert b"s3cret" not in (mirrors.folder(where.url) / "config").read_bytes()
-
-
-async def test_a_remote_that_fails_says_so(server: tuple[str, list[str | None]], tmp_path: Path) -> None:
-    url, _seen = server
-    mirrors = fetch.Mirrors(tmp_path / "mirrors")
-    with pytest.raises(errors.Retry) as raised:
-        await mirrors.fetch(address.parse(f"{url}/none", allow_loopback_http=True))
-    assert raised.value.code == "SourceUnavailable"
-
-
-async def test_a_fetch_that_hangs_is_killed(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        mirrors = fetch.Mirrors(tmp_path / "mirrors", timeout=0.5)
-        with pytest.raises(errors.Retry, match="took over"):
-            await mirrors.fetch(address.parse(f"http://127.0.0.1:{port}/x", allow_loopback_http=True))
-
-
-async def test_a_redirect_is_not_followed(
-    repo: repos.Repo, server: tuple[str, list[str | None]], tmp_path: Path
-) -> None:
-    url, seen = server
-    repo.commit({"a": "1"})
-    publish(repo)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(301)
-            self.send_header("Location", f"{url}{self.path}")
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        where = address.parse(f"http://127.0.0.1:{listening.server_address[1]}/repo", allow_loopback_http=True)
-        with pytest.raises(errors.Retry):
-            await fetch.Mirrors(tmp_path / "mirrors").fetch(where)
-        listening.shutdown()
-    assert seen == []

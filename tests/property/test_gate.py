@@ -14,50 +14,9 @@ from hypothesis import strategies as st
 
 from agentos_controller.source import gate, git, history, signatures
 from agentos_engine import errors
-from tests.support import graphs, repos
+from tests.support import graphs, oracles, repos
 
 HISTORIES = ("any", "forward", "mainline")
-
-
-def _line(graph: graphs.Graph, revision: str) -> list[str]:
-    line = [revision]
-    while parents := graph.parents(line[-1]):
-        line.append(parents[0])
-    return line
-
-
-def _acceptable(graph: graphs.Graph, policy: gate.Policy, revision: str) -> bool:
-    touching = [one for one in _line(graph, revision) if graph.touches(one, policy.paths)]
-    return not policy.verify or not touching or isinstance(graph.verdict(touching[0]), signatures.Verified)
-
-
-def _allowed(graph: graphs.Graph, policy: gate.Policy, candidate: str, serving: str | None) -> bool:
-    """Whether history may move from `serving` to `candidate`."""
-    if serving in (None, candidate) or policy.history == "any":
-        return True
-    if not graph.exists(str(serving)):
-        return False
-    reach = _line(graph, candidate) if policy.history == "mainline" else graph.ancestors(candidate)
-    return serving in reach
-
-
-def oracle(
-    graph: graphs.Graph, policy: gate.Policy, observed: str, serving: str | None, accepted: str | None
-) -> str | None:
-    """What is to serve, by the words of the documentation and with no thought of cost."""
-    good = [one for one in _line(graph, observed) if _acceptable(graph, policy, one)]
-    if not good:
-        return serving
-    candidate = good[0]
-    if candidate != observed and serving is not None:
-        known = graph.exists(serving) and serving in graph.ancestors(observed)
-        if not known or candidate in graph.ancestors(serving):
-            return serving
-    if policy.merged_into is not None and candidate not in _line(graph, policy.merged_into):
-        return serving
-    if not _allowed(graph, policy, candidate, serving) and accepted != observed:
-        return serving
-    return candidate
 
 
 @st.composite
@@ -90,7 +49,7 @@ def test_the_gate_decides_as_the_rules_say(world: tuple[graphs.Graph, gate.Polic
         assume(serving not in reachable)
         graph = dataclasses.replace(graph, gone=frozenset({int(serving)}))
     found = gate.decide(graph, policy, observed, serving, accepted)
-    assert found.revision == oracle(graph, policy, observed, serving, accepted)
+    assert found.revision == oracles.oracle(graph, policy, observed, serving, accepted)
     if found.stop is None:
         assert found.revision == observed
     else:
@@ -109,8 +68,8 @@ def test_what_is_not_acceptable_or_not_merged_never_serves(
     for observed in pushes:
         serving = gate.decide(graph, policy, observed, serving, accepted=observed).revision
         if serving is not None:
-            assert _acceptable(graph, policy, serving)
-            assert policy.merged_into is None or serving in _line(graph, policy.merged_into)
+            assert oracles.acceptable(graph, policy, serving)
+            assert policy.merged_into is None or serving in oracles.line(graph, policy.merged_into)
 
 
 @given(worlds())
@@ -137,7 +96,7 @@ def test_a_revision_never_goes_back_under_forward(world: tuple[graphs.Graph, gat
             assert not found.rewritten
             if serving is not None:
                 assert found.revision is not None
-                reach = _line(graph, found.revision) if how == "mainline" else graph.ancestors(found.revision)
+                reach = oracles.line(graph, found.revision) if how == "mainline" else graph.ancestors(found.revision)
                 assert serving in reach
             serving = found.revision
 
@@ -160,7 +119,7 @@ def test_a_line_that_only_grew_serves_what_it_would_from_nothing(
     graph, policy, (last, *_) = world
     steady = dataclasses.replace(policy, merged_into=None)
     serving: str | None = None
-    for observed in reversed(_line(graph, last)):
+    for observed in reversed(oracles.line(graph, last)):
         serving = gate.decide(graph, steady, observed, serving).revision
         assert serving == gate.decide(graph, steady, observed).revision
 
@@ -258,6 +217,6 @@ def test_real_git_answers_as_the_graph_does(graph: graphs.Graph, folder: str, da
         tip = None if policy.merged_into is None else written.ids[int(policy.merged_into)]
         observed, serving = (data.draw(st.sampled_from(written.ids)) for _ in range(2))
         decided = gate.decide(real, dataclasses.replace(policy, merged_into=tip), observed, serving)
-        assert names.get(str(decided.revision)) == oracle(graph, policy, names[observed], names[serving], None)
+        assert names.get(str(decided.revision)) == oracles.oracle(graph, policy, names[observed], names[serving], None)
     finally:
         shutil.rmtree(scratch)

@@ -63,3 +63,19 @@ def small() -> dict[str, str]:
         "agents/greeter.yaml": agent("greeter"),
         "workflows/hello.yaml": workflow("hello"),
     }
+
+
+def models(*numbers: int, text: str = "hello") -> dict[str, str]:
+    """Resources that need nothing: the files of the models `m<number>`."""
+    return {f"agents/m{number}.yaml": model(f"m{number}", text) for number in numbers}
+
+
+def gone(*numbers: int) -> dict[str, None]:
+    """The same files, removed."""
+    return dict.fromkeys(models(*numbers))
+
+
+def annotated(text: str, **annotations: str) -> str:
+    """A manifest with annotations under `agentos/`; `_` in a key stands for `-`."""
+    given = ", ".join(f'agentos/{key.replace("_", "-")}: "{value}"' for key, value in annotations.items())
+    return text.replace("metadata: {", f"metadata: {{annotations: {{{given}}}, ")

@@ -23,6 +23,8 @@ class Repo:
         self.git = pygit2.init_repository(str(folder), bare=bare, initial_head="main")
         self.files: dict[str, bytes] = {}
         self.modes: dict[str, FileMode] = {}
+        self.submodules: dict[str, pygit2.Oid] = {}
+        """Commit ids of the paths whose mode is that of a submodule."""
         self.commits: list[str] = []
 
     @property
@@ -53,7 +55,8 @@ class Repo:
         index = pygit2.Index()
         for path, content in self.files.items():
             mode = self.modes.get(path, FileMode.BLOB)
-            index.add(pygit2.IndexEntry(path, self.git.create_blob(content), mode))
+            oid = self.submodules.get(path) or self.git.create_blob(content)
+            index.add(pygit2.IndexEntry(path, oid, mode))
         tree = index.write_tree(self.git)
         return self.commit_tree(str(tree), message, branch)
 

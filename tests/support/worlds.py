@@ -12,6 +12,7 @@ from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids, tables
 from agentos_controller.reconcile import loop
+from agentos_engine import errors
 from tests.support import repos
 
 MINE = ("tenant_id", "source_id", "id", "definitions")
@@ -22,17 +23,30 @@ class World:
     """A reconciler over `repo`, with its state in `state` and in `db`."""
 
     def __init__(
-        self, db: databases.Database, repo: repos.Repo, state: Path, clock: clocks.ManualClock, **options: Any
+        self,
+        db: databases.Database,
+        repo: repos.Repo,
+        state: Path,
+        clock: clocks.ManualClock,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         self.db = db
         self.repo = repo
         self.clock = clock
         self.options = loop.Options(**{"source": str(repo.folder), "state_dir": state, **options})
-        self.reconciler = loop.Reconciler(db, self.options, clock)
+        self.secrets = dict(secrets or {})
+        self.restart()
 
     def restart(self) -> None:
         """A new process over the same database."""
-        self.reconciler = loop.Reconciler(self.db, self.options, self.clock)
+        self.reconciler = loop.Reconciler(self.db, self.options, self.clock, secret=self._secret)
+
+    async def _secret(self, tenant_id: str, name: str, host: str) -> str:
+        if name not in self.secrets:
+            raise errors.Stall("SourceUnauthorized", f"secret {name} is not set")
+        return self.secrets[name]
 
     async def forget(self) -> None:
         """Let the next round build every tenant whole, as a new version of the compiler would."""
@@ -70,6 +84,16 @@ class World:
 
     async def reasons(self, tenant: str = "default") -> dict[str, str]:
         return {name: row.reason for name, row in (await self.resources(tenant)).items()}
+
+    async def ready(self, name: str, tenant: str = "default") -> tuple[str, str]:
+        """Status and reason of Ready of a resource."""
+        row = (await self.resources(tenant))[name]
+        return row.ready, row.reason
+
+    async def trail(self, action: str) -> list[Any]:
+        """Entries of the audit trail, oldest first."""
+        table = tables.audit
+        return await self.rows(sa.select(table).where(table.c.action == action).order_by(table.c.seq))
 
     async def live(self, tenant: str = "default") -> dict[str, str]:
         """What serves: name to digest of the manifest."""

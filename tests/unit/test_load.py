@@ -176,3 +176,23 @@ def test_a_pointer_of_git_lfs_is_no_manifest_and_deletes_nothing() -> None:
     (found,) = file.diagnostics
     assert (found.code, found.line, found.hint) == ("FileForbidden", 1, "Store the file in git itself.")
     assert file.lost
+
+
+def test_annotations_of_ours_are_checked_and_others_are_free() -> None:
+    text = """apiVersion: agentos/v1
+kind: Model
+metadata:
+  name: fast
+  annotations:
+    agentos/deletion: orphn
+    agentos/drain-deadline: "1 hour"
+    agentos/deleton: drain
+    example.com/owner: ada
+spec: {provider: scripted, script: [{text: a}]}
+"""
+    found = load.load(text.encode()).diagnostics
+    assert [(one.code, one.line) for one in found] == [("InvalidValue", 6), ("InvalidValue", 7), ("UnknownKey", 8)]
+    assert [one.hint for one in found][::2] == ["Did you mean `orphan`?", "Did you mean `agentos/deletion`?"]
+    good = text.replace("orphn", "drain").replace("1 hour", "90m").replace("    agentos/deleton: drain\n", "")
+    (manifest,) = load.load(good.encode()).manifests
+    assert manifest.annotations["agentos/drain-deadline"] == "90m"

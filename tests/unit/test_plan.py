@@ -52,6 +52,19 @@ def test_new_things_that_need_something_broken_are_not_served() -> None:
     assert set(settled.stops) == {ref("a"), ref("b")}
 
 
+def test_what_is_kept_on_purpose_stays_and_others_build_on_it() -> None:
+    before = live(a=entry("1"), b=entry("2", a="1"), c=entry("3"))
+    settled = plan.settle(before, {ref("a"): plan.Kept(), ref("b"): built("4", a="1")}, set())
+    assert settled.next == {ref("a"): entry("1"), ref("b"): entry("4", a="1")}
+    assert settled.stops == {}
+    # Who was compiled against something else does not go with it; what a kept one needs is not removed.
+    settled = plan.settle(before, {ref("a"): plan.Kept(), ref("b"): built("4", a="9")}, set())
+    assert settled.stops[ref("b")].reason == "DependencyStalled"
+    settled = plan.settle(before, {ref("b"): plan.Kept()}, {ref("a"), ref("c")})
+    assert [(change.action, change.ref.name) for change in settled.effective] == [("deleted", "c")]
+    assert settled.stops[ref("a")].reason == "DeletionBlocked"
+
+
 def test_a_broken_user_does_not_hold_back_what_it_uses() -> None:
     before = live(a=entry("1"), b=entry("2", a="1"))
     settled = plan.settle(before, {ref("a"): built("9"), ref("b"): BROKEN}, set())

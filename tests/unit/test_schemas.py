@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 import agentos_engine
-from agentos_engine import explain, fields, kind, schemas, words, yamltext
+from agentos_engine import explain, fields, kind, model, schemas, words, yamltext
 
 REPOSITORY = Path(agentos_engine.__file__).parents[2]
 KINDS = list(kind.kinds())
@@ -46,7 +46,8 @@ def test_every_schema_is_sound_and_explains_itself(name: str) -> None:
             assert node["$ref"].removeprefix("#/$defs/") in schema["$defs"]
         if node.get("type") == "object" and "properties" in node and "reduce" not in node["properties"]:
             assert node.get("additionalProperties") is False
-            assert node.get("patternProperties") == {"^x-": {}}
+            free = "^(?!agentos/)" if model.DELETION in node["properties"] else "^x-"
+            assert list(node["patternProperties"]) == [free]
         if isinstance(node.get("pattern"), str):
             assert node["pattern"] in fields.PATTERN_HELP
 

@@ -26,7 +26,7 @@ DISTRIBUTION = "agentos-gitops"
 
 
 def create(
-    made_of: parts.Parts, *, max_body: int = edge.MAX_BODY, receiving: deliveries.Limits = deliveries.Limits()
+    made_of: parts.Parts, *, max_body: int = edge.MAX_BODY, receiving: deliveries.Limits | None = None
 ) -> FastAPI:
     """The API over `made_of`. It opens and closes nothing: that is the caller's.
 
@@ -44,7 +44,7 @@ def create(
     app.state.directory = directory.Directory(made_of.clock.monotonic)
     app.state.roles = roles.Roles(made_of.clock.monotonic)
     app.state.metrics = counted = metrics.Metrics()
-    app.state.deliveries = deliveries.Deliveries(made_of, receiving, counted.delivered)
+    app.state.deliveries = deliveries.Deliveries(made_of, receiving or deliveries.Limits(), counted.delivered)
     # Taken over as they are: an included router resolves its routes anew at every request. The busiest come first.
     for module in (runs, system, resources, tenants, watch, approvals, sources, webhooks, work, people):
         app.router.routes.extend(module.router.routes)

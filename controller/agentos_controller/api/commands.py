@@ -24,7 +24,7 @@ Check = Callable[[AsyncConnection], Awaitable[None]]
 class Wanted:
     """A command. `subject` is what the trail names; `check` may refuse it inside of the transaction that writes it."""
 
-    type: Literal["reconcile", "rollback", "release"]
+    type: Literal["reconcile", "rollback", "release", "suspend", "resume", "approve-prune", "accept"]
     tenant_id: str | None
     args: Mapping[str, Any]
     subject: str

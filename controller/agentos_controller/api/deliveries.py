@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 
 from agentos_controller import secrets, tables
 from agentos_controller.api import limits, parts, schemes, wakes
+from agentos_controller.views import tenants
 from agentos_engine.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -176,18 +177,16 @@ class Deliveries:
         """The source with this id as it is now; None if it has no webhook."""
         source, tenant = tables.source, tables.tenant
         living = sa.and_(tenant.c.id == source.c.tenant_id, tenant.c.deleted_at.is_(None))
-        query = sa.select(source.c.name, source.c.url, tenant.c.platform, tenant.c.spec).join_from(source, tenant, living)
+        query = sa.select(source.c.name, source.c.url, tenant.c.platform, tenant.c.spec).join_from(
+            source, tenant, living
+        )
         owner = sa.select(tenant.c.id).where(tenant.c.platform.is_(True), tenant.c.deleted_at.is_(None))
         async with self._parts.database.read() as conn:
             row = (await conn.execute(query.where(source.c.id == source_id))).one_or_none()
             platform_id = await conn.scalar(owner)
         if row is None or platform_id is None:
             return None
-        name = self._parts.platform_webhook
-        if not row.platform:
-            specs = (row.spec or {}).get("sources", ())
-            spec = next((each for each in specs if each["name"] == row.name), {})
-            name = (spec.get("webhook") or {}).get("secret")
+        name = tenants.webhook_secret(row, self._parts.platform_webhook)
         if name is None:
             return None
         now = self._now()

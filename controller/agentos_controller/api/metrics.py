@@ -40,7 +40,9 @@ class Metrics:
         )
 
         self._deliveries = Counter(
-            "agentos_webhook_deliveries", "Webhook deliveries by what became of them", ["outcome"],
+            "agentos_webhook_deliveries",
+            "Webhook deliveries by what became of them",
+            ["outcome"],
             registry=self._registry,
         )
 

@@ -21,7 +21,8 @@ class Parts:
     """Everything the routes need.
 
     `starter` is None where no executor runs in this process: runs are then queued for another. `loops` are asked by
-    `/readyz`, `counters` by `/metrics`. `platform_webhook` names the secret of deliveries about the platform's own source. Setting `stopping` ends every open stream, so that the server can close.
+    `/readyz`, `counters` by `/metrics`. Setting `stopping` ends every open stream, so that the server can close.
+    `platform_webhook` names the secret of deliveries about the platform's own source.
     """
 
     database: database.Database

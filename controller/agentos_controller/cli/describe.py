@@ -9,9 +9,10 @@ import typer
 
 from agentos_controller.cli import options, output
 from agentos_controller.cli.app import Verb
+from agentos_controller.cli.approve_prune import in_flight
 from agentos_controller.cli.client import Client, tenant_path
 from agentos_controller.cli.failures import Failure
-from agentos_controller.cli.get import kind_and_names
+from agentos_controller.cli.get import kind_and_names, suspension
 from agentos_controller.cli.output import Format
 
 
@@ -35,7 +36,9 @@ def register(app: typer.Typer, verb: Verb) -> None:
         path = tenant_path(tenant, "resources", kind, names[0])
         with Client(server) as client:
             whole = client.get(path)
-            for part in ("diagnostics", "dependents", "history", "events"):
+            if kind == "Tenant":
+                whole["standing"] = client.get(tenant_path(names[0]))
+            for part in ("diagnostics", "dependents", "runs", "history", "events"):
                 whole[part] = client.get(f"{path}/{part}", limit=20)["items"]
         if format_ in (Format.json, Format.yaml):
             output.document(whole, format_)
@@ -54,11 +57,18 @@ def _print(whole: Mapping[str, Any]) -> None:
         "Revision": whole.get("revision"),
         "Digest": whole.get("digest"),
         "Generation": whole.get("generation"),
+        "Suspended": suspension(whole.get("suspension")),
+        "Drains until": whole.get("drainUntil"),
         "Labels": ", ".join(f"{key}={value}" for key, value in (whole.get("labels") or {}).items()),
     }
+    if standing := whole.get("standing"):
+        prune = standing["prune"]
+        asks = f"to remove {prune['count']} of {prune['total']}: {', '.join(prune['resources'])}" if prune else None
+        facts |= {"Tenant held": suspension(standing["hold"]), "Asks": asks}
+        facts["Tenant suspended"] = suspension(standing["suspension"])
     for title, value in facts.items():
         if value not in (None, ""):
-            typer.echo(f"{title + ':':<12} {value}")
+            typer.echo(f"{title + ':':<17} {value}")
     _section("Conditions")
     output.table(
         ["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"],
@@ -79,6 +89,10 @@ def _print(whole: Mapping[str, Any]) -> None:
         _section("Needed by")
         for row in whole["dependents"]:
             typer.echo(f"{row['kind'].lower()}/{row['name']}")
+    if whole["runs"]:
+        _section("Runs in flight")
+        for row in whole["runs"]:
+            typer.echo(in_flight(row))
     if whole["history"]:
         _section("History")
         output.table(

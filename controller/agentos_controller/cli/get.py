@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -32,6 +33,14 @@ def _age(name: str) -> Any:
     return lambda row: output.age(row.get(name))
 
 
+def suspension(given: Mapping[str, Any] | None) -> str:
+    """Who stopped it, until when, and why; empty where nobody did."""
+    if not given:
+        return ""
+    until = f" until {given['until']}" if given.get("until") else ""
+    return f"by {given['by']}{until}" + (f": {given['reason']}" if given.get("reason") else "")
+
+
 RESOURCE_NAME = Column("NAME", lambda row: f"{row['kind'].lower()}/{row['name']}")
 RESOURCES = (
     RESOURCE_NAME,
@@ -55,6 +64,9 @@ LISTINGS = {
             Column("RESOURCES", lambda row: row.get("counts", {}).get("total")),
             Column("STALLED", lambda row: row.get("counts", {}).get("stalled")),
             Column("HELD", lambda row: bool(row.get("hold"))),
+            Column("SUSPENDED", lambda row: suspension(row.get("suspension"))),
+            Column("TO REMOVE", lambda row: (row.get("prune") or {}).get("count")),
+            Column("HOLD", lambda row: suspension(row.get("hold")), wide=True),
         ),
         Column("NAME", _key("name")),
         of_tenant=False,
@@ -66,9 +78,11 @@ LISTINGS = {
             Column("TENANT", _key("tenant")),
             Column("READY", _key("ready")),
             Column("REVISION", lambda row: (row.get("revision") or "")[:12]),
+            Column("SUSPENDED", lambda row: suspension(row.get("suspension"))),
             Column("URL", _key("url")),
             Column("REF", _key("ref"), wide=True),
             Column("PATH", _key("path"), wide=True),
+            Column("WEBHOOK", _key("webhook"), wide=True),
             Column("FETCHED", _age("fetchedAt")),
         ),
         Column("NAME", _key("name")),

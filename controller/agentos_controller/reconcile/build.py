@@ -1,6 +1,6 @@
 """The pure heart of a round: a `Job` in, everything that follows from it out. Runs in any process, writes nothing.
 
-load → resolve → compile → admit → settle → summarize, over the affected resources only. An exception while one object
+load → resolve → compile → admit → decide → summarize, over the affected resources only. An exception while one object
 is compiled quarantines that object; the others go on. Whole and incremental builds are this one function: they differ
 in what the job names as affected, which property tests hold to give the same outcome.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any
 
 import orjson
 import zstandard
 
-from agentos_controller.reconcile import definitions, summary, values
+from agentos_controller.reconcile import definitions, holding, summary, values
 from agentos_controller.reconcile.summary import Verdict
 from agentos_controller.reconcile.values import Place, Stored
 from agentos_controller.source import snapshot
@@ -51,33 +51,67 @@ class _Build:
     def run(self) -> values.Built:
         found = definitions.find(self.job, self.readers, self.built)
         self.verdicts = found.verdicts
-        self.built.names_tenants = any(ref.kind == "Tenant" and not one.removed for ref, one in self.verdicts.items())
         self._compile_all(found)
         self._admit()
-        self._summarize(found, self._settle())
+        decision = self._decide()
+        self.built.asked = decision.asked
+        self._summarize(found, decision)
+        ended = {ref for ref, one in self.verdicts.items() if one.removed and ref not in self.job.stored}
+        self.built.names_tenants = any(
+            ref.kind == "Tenant" for ref in self.verdicts.keys() - ended - {*self.built.deleted}
+        )
         return self.built
 
     def _compile_all(self, found: definitions.Found) -> None:
-        broken = {ref for ref, verdict in self.verdicts.items() if verdict.stop is not None}
+        kept = {ref for ref in self.job.stored if self._kept(ref)}
+        broken = {ref for ref, verdict in self.verdicts.items() if verdict.stop is not None and ref not in kept}
         for ref, stored in self.job.stored.items():
-            if ref in self.verdicts or stored.blob_id is None:
+            if ref not in kept and (ref in self.verdicts or stored.blob_id is None):
                 continue
             entry = stored.entry
-            if stored.ready != "True" or entry is None:
+            if entry is None or (stored.ready != "True" and ref not in kept):
                 broken.add(ref)
             else:
                 self.linked[ref] = _linked(ref, stored, entry)
                 self.pins[ref] = entry.artifact_digest
+        self._resolve(found, self.verdicts.keys() - kept, broken)
+        if kept := self.verdicts.keys() & kept:
+            # What serves of them goes on, and others build on that; their heads are looked at for themselves.
+            broken |= {ref for ref, verdict in self.verdicts.items() if verdict.stop is not None}
+            self._resolve(found, kept, broken, links=False)
+
+    def _kept(self, ref: ResourceRef) -> bool:
+        """Whether `ref` goes on serving as it is on purpose (`holding.keeps`)."""
+        stored = self.job.stored[ref]
+        if stored.entry is None:
+            return False
+        verdict = self.verdicts.get(ref)
+        gone = verdict.removed if verdict is not None else stored.blob_id is None
+        return holding.keeps(stored.suspended, self._gone(ref) if gone else None, self.job.tenant.standing)
+
+    def _gone(self, ref: ResourceRef) -> holding.Gone:
+        stored = self.job.stored[ref]
+        return holding.Gone(stored.annotations, stored.drain_until, ref in self.job.drained)
+
+    def _resolve(
+        self,
+        found: definitions.Found,
+        refs: Collection[ResourceRef],
+        broken: Collection[ResourceRef],
+        links: bool = True,
+    ) -> None:
+        """Resolve and compile `refs`; with `links` others are compiled against what comes of them."""
+        stopped = [self.verdicts[ref] for ref in refs if self.verdicts[ref].stop is not None]
         resolution = resolve.resolve(
             [
                 manifest
                 for ref, manifests in found.manifests.items()
-                if ref in self.verdicts and ref not in broken
+                if ref in refs and self.verdicts[ref].stop is None
                 for _place, manifest in manifests
             ],
             linked=self.linked,
             broken=broken,
-            suspects=[verdict.manifest for verdict in self.verdicts.values() if verdict.stop and verdict.manifest],
+            suspects=[verdict.manifest for verdict in stopped if verdict.manifest],
             names=self._names,
             platform=self.job.tenant.platform,
         )
@@ -86,7 +120,7 @@ class _Build:
         for ref, cause in resolution.blocked.items():
             self.verdicts[ref].stop = plan.dependency_stalled([cause])
         for manifest in resolution.order:
-            self._compile(self.verdicts[manifest.ref], manifest)
+            self._compile(self.verdicts[manifest.ref], manifest, links)
 
     def _names(self, of_kind: str) -> Iterable[str]:
         return (ref.name for ref in (*self.job.known, *self.job.stored) if ref.kind == of_kind)
@@ -98,7 +132,7 @@ class _Build:
         verdict.stop = verdict.stop or summary.stop_of(condition, found)
         return verdict.stop is not None
 
-    def _compile(self, verdict: Verdict, manifest: model.Manifest) -> None:
+    def _compile(self, verdict: Verdict, manifest: model.Manifest, links: bool) -> None:
         texts, wrong = self._texts(verdict, manifest)
         if self._wrong(verdict, "Resolved", wrong):
             return
@@ -120,8 +154,9 @@ class _Build:
             return
         verdict.compiled = compiled
         verdict.entry = plan.Entry(manifest.digest, digest, {ref: self.pins[ref] for ref in wanted})
-        self.linked[verdict.ref] = compiled.linked
-        self.pins[verdict.ref] = digest
+        if links:
+            self.linked[verdict.ref] = compiled.linked
+            self.pins[verdict.ref] = digest
 
     def _texts(self, verdict: Verdict, manifest: model.Manifest) -> tuple[dict[str, str], list[Diagnostic]]:
         """The included files. Where one stands, and that one is missing, is remembered too: it may come."""
@@ -183,33 +218,29 @@ class _Build:
         body: Mapping[str, Any] = orjson.loads(zstandard.decompress(packed))
         return body
 
-    def _settle(self) -> plan.Settlement:
+    def _decide(self) -> holding.Decision:
+        stored = self.job.stored
         desired: dict[ResourceRef, plan.Desired] = {}
-        removed: set[ResourceRef] = set()
+        gone: dict[ResourceRef, holding.Gone] = {}
         for ref, verdict in self.verdicts.items():
             if verdict.removed:
-                if _entry(self.job.stored.get(ref)) is not None:
-                    removed.add(ref)
+                if ref in stored and stored[ref].entry is not None:
+                    gone[ref] = self._gone(ref)
             elif verdict.stop is not None or verdict.entry is None:
                 desired[ref] = plan.Broken(verdict.stop or plan.dependency_stalled(()))
             else:
                 desired[ref] = plan.Built(verdict.entry)
-        return plan.settle(_Live(self.job.stored), desired, removed)
+        suspended = {ref: row.suspended for ref, row in stored.items() if row.suspended is not None}
+        kept = {ref for ref in stored if self._kept(ref)}
+        wants = holding.Wants(desired, gone, suspended, self.job.serving)
+        return holding.decide(_Live(stored, kept), wants, self.job.tenant.standing, self.job.now)
 
-    def _summarize(self, found: definitions.Found, settlement: plan.Settlement) -> None:
-        changes = {change.ref: change for change in settlement.changes}
-        held = self.job.tenant.held
-        writer = summary.Summary(self.job, self.built)
+    def _summarize(self, found: definitions.Found, decision: holding.Decision) -> None:
+        writer = summary.Summary(self.job, self.built, decision)
         compressor = zstandard.ZstdCompressor(level=_LEVEL)
         for ref in sorted(self.verdicts):
             verdict = self.verdicts[ref]
-            change, stop = changes.get(ref), settlement.stops.get(ref)
-            if held:
-                if stop is None and change is not None and change.action != "unchanged":
-                    what = "its removal" if verdict.removed else "this version"
-                    stop = conditions.Stop("Applied", "Held", f"{what} waits: a rollback holds the tenant")
-                change = None
-            writer.add(verdict, change, stop)
+            writer.add(verdict)
             compiled = verdict.compiled
             if ref in self.built.moved and compiled is not None and compiled.artifact is not None:
                 data = artifacts.canonical(compiled.artifact.body)
@@ -233,15 +264,12 @@ def _linked(ref: ResourceRef, stored: Stored, entry: plan.Entry) -> kind.Linked:
     return kind.Linked(ref, interface, entry.artifact_digest if emits else None)
 
 
-def _entry(stored: Stored | None) -> plan.Entry | None:
-    return stored.entry if stored is not None else None
-
-
 class _Live:
     """The generation that serves, as far as the job knows it (`plan.Live`)."""
 
-    def __init__(self, stored: Mapping[ResourceRef, Stored]) -> None:
+    def __init__(self, stored: Mapping[ResourceRef, Stored], kept: Set[ResourceRef]) -> None:
         self._stored = stored
+        self._kept = kept
         self._entries = {ref: row.entry for ref, row in stored.items()}
         self._users: defaultdict[ResourceRef, list[ResourceRef]] = defaultdict(list)
         for ref, entry in self._entries.items():
@@ -255,4 +283,4 @@ class _Live:
         return self._users.get(ref, ())
 
     def stalled(self, ref: ResourceRef) -> bool:
-        return ref in self._stored and self._stored[ref].ready != "True"
+        return ref in self._stored and self._stored[ref].ready != "True" and ref not in self._kept

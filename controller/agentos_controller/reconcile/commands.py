@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import clock, tables
 from agentos_controller.database import Database
-from agentos_controller.reconcile import estate, rollback
+from agentos_controller.reconcile import estate, orders, rollback, standing
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Taken:
-    """A command under way. `looks` asks for a look at its sources, `force` for whole rounds of its tenants."""
+    """A command under way.
+
+    `looks` asks for a look at its sources, `force` for whole rounds of its tenants; `result` is what is known so far.
+    """
 
     id: str
     type: str
@@ -34,6 +38,11 @@ class Taken:
     def looked(self) -> list[estate.Source]:
         """The sources that have to be looked at before it is done."""
         return self.sources if self.looks else []
+
+    @property
+    def reloads(self) -> bool:
+        """Whether rows changed that the estate in memory holds."""
+        return self.type in ("suspend", "resume", "accept")
 
 
 async def take(db: Database, known: estate.Estate, time: clock.Clock, but: Set[str] = frozenset()) -> list[Taken]:
@@ -81,18 +90,31 @@ async def _begin(db: Database, row: Any, known: estate.Estate, time: clock.Clock
     taken.force = True
     async with db.write() as conn:
         if row.type == "rollback":
-            number = int(row.args["generation"])
+            number, until = int(row.args["generation"]), row.args.get("until")
             taken.generation = await rollback.back(
-                conn, row.tenant_id, number, actor=row.actor, reason=row.args.get("reason"), now=now
+                conn, row.tenant_id, number, actor=row.actor, reason=row.args.get("reason"), now=now, until=until
             )
             taken.result = {"generation": taken.generation}
             done = table.update().where(table.c.id == row.id)
             await conn.execute(done.values(state="done", result=taken.result, started_at=now, done_at=now))
         else:
-            if row.state == "pending":  # else a process died between the release and the round after it
-                await rollback.release(conn, row.tenant_id, actor=row.actor, now=now)
+            if row.state == "pending":  # else a process died between the order and the round after it
+                await _order(conn, row, taken, now)
             await conn.execute(started)
     return taken
+
+
+async def _order(conn: AsyncConnection, row: Any, taken: Taken, now: int) -> None:
+    if row.type == "release":
+        await rollback.release(conn, row.tenant_id, actor=row.actor)
+    elif row.type == "suspend":
+        await orders.suspend(conn, row.tenant_id, row.args, actor=row.actor, now=now)
+    elif row.type == "resume":
+        await orders.resume(conn, row.tenant_id, row.args, actor=row.actor, now=now)
+    elif row.type == "approve-prune":
+        taken.result["approved"] = await orders.approve_prune(conn, row.tenant_id, row.args, actor=row.actor, now=now)
+    else:
+        taken.result["accepted"] = await orders.accept(conn, row.tenant_id, row.args, actor=row.actor, now=now)
 
 
 async def finish(db: Database, taken: Sequence[Taken], known: estate.Estate, time: clock.Clock) -> None:
@@ -104,15 +126,17 @@ async def finish(db: Database, taken: Sequence[Taken], known: estate.Estate, tim
         sources = [current[source.id] for source in one.sources if source.id in current]
         broken = [f"{source.name}: {source.message}" for source in sources if source.message is not None]
         result: dict[str, Any] = {
-            "sources": [{"id": source.id, "name": source.name, "revision": source.head} for source in sources]
+            **one.result,
+            "sources": [{"id": source.id, "name": source.name, "revision": source.head} for source in sources],
         }
-        if one.type == "release":
-            tenant = tables.tenant
+        error = "; ".join(broken) if broken and one.type == "reconcile" else None
+        if one.type != "reconcile":
             async with db.read() as conn:
-                seq = await conn.scalar(sa.select(tenant.c.active_seq).where(tenant.c.id == one.tenants[0]))
-            result["generation"] = seq
-        failed = bool(broken) and one.type == "reconcile"
-        await _answer(db, one.id, "failed" if failed else "done", result, "; ".join(broken) if failed else None, time)
+                row = await standing.row(conn, one.tenants[0])
+            result["generation"] = row.active_seq
+            if one.type == "approve-prune" and row.prune is not None and row.prune_approved is None:
+                error = "what would be removed changed meanwhile: look at it again"
+        await _answer(db, one.id, "failed" if error else "done", result, error, time)
     db.notify("commands:done")
 
 

@@ -7,7 +7,7 @@ also stands who owns the platform source: `default` while it names no tenant, el
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentos_controller import audit, ids, tables
 from agentos_controller.apply import access
 from agentos_controller.database import Database
-from agentos_controller.source import address
+from agentos_controller.source import address, reach
 from agentos_engine import errors, paths
 
 ACTOR = "controller"
@@ -131,7 +131,7 @@ def _source(row: Any, owner: Tenant, rules: Rules, *, platform_is_local: bool) -
         url = row.url.removeprefix("file://")
         if url != row.url and not platform_is_local:
             raise errors.Stall("SourceInvalid", "a local repository is allowed only where the platform's is local too")
-        where = address.parse(url, row.ref or None, allow_loopback_http=rules.allow_loopback_http)
+        where = _address(url, row, spec, rules)
     except errors.Handled as refused:
         error = refused
     return Source(
@@ -154,6 +154,27 @@ def _source(row: Any, owner: Tenant, rules: Rules, *, platform_is_local: bool) -
         row.conditions or [],
         row.error,
     )
+
+
+def _address(url: str, row: Any, spec: Mapping[str, Any], rules: Rules) -> address.Address:
+    """What a source follows, and how it is reached.
+
+    Raises:
+        errors.Stall: ``SourceInvalid``.
+    """
+    where = address.parse(url, row.ref or None, allow_loopback_http=rules.allow_loopback_http)
+    access = address.Access(row.secret_ref, _trusted(spec.get("knownHosts")), _trusted(spec.get("ca")))
+    plain = where.local or access == address.Access()
+    return replace(
+        where,
+        semver=spec.get("semver"),
+        branch=spec.get("mergedInto"),
+        access=None if plain else access,
+    )
+
+
+def _trusted(given: str | Mapping[str, str] | None) -> str | None:
+    return reach.REFERENCE + given["secret"] if isinstance(given, Mapping) else given
 
 
 async def ensure_platform(db: Database, where: address.Address, spec: Mapping[str, Any], now: int) -> None:

@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
+from agentos_controller.reconcile import holding
 from agentos_controller.reconcile.values import FILE, Stored
+from agentos_controller.runs import states
 from agentos_engine import conditions
 from agentos_engine.model import ResourceRef
 
@@ -104,9 +106,11 @@ COLUMNS = (
     "reason",
     "message",
     "conditions",
+    "drain_until",
 )
-"""What a row of a resource says beyond its key and when it was written."""
-_SELECT = sa.select(*(tables.resource.c[name] for name in ("kind", "name", *COLUMNS)))
+"""What a round writes of a resource, beyond its key and when."""
+_SUSPENDED = ("suspended_by", "suspended_reason", "suspended_until")
+_SELECT = sa.select(*(tables.resource.c[name] for name in ("kind", "name", *COLUMNS, *_SUSPENDED)))
 
 
 def stored(row: Any) -> Stored:
@@ -135,6 +139,10 @@ def stored(row: Any) -> Stored:
         reason,
         message,
         packed,
+        drain_until,
+        by,
+        why,
+        until,
     ) = row
     return Stored(
         source_id,
@@ -158,6 +166,8 @@ def stored(row: Any) -> Stored:
         reason,
         message,
         tuple(conditions.Condition.unpack(item) for item in packed or ()),
+        drain_until,
+        holding.Pause(by, why, until) if by is not None else None,
     )
 
 
@@ -174,6 +184,30 @@ async def resources(
         part = query.where(tables.resource.c.kind == kind, tables.resource.c.name.in_(names))
         found.update((ResourceRef(row[0], row[1]), stored(row)) for row in await conn.execute(part))
     return found
+
+
+async def serving(conn: AsyncConnection, tenant_id: str) -> int:
+    """How many resources of the tenant serve and are not draining."""
+    table = tables.resource
+    query = sa.select(sa.func.count()).where(
+        table.c.tenant_id == tenant_id, table.c.applied_digest.is_not(None), table.c.drain_until.is_(None)
+    )
+    return await conn.scalar(query) or 0
+
+
+async def in_flight(conn: AsyncConnection, tenant_id: str, refs: Iterable[ResourceRef]) -> frozenset[ResourceRef]:
+    """Those of `refs` of which a run has not ended."""
+    run = tables.run
+    found: set[ResourceRef] = set()
+    for kind, names_ in _by_kind(refs):
+        query = sa.select(run.c.target_name).where(
+            run.c.tenant_id == tenant_id,
+            run.c.target_kind == kind,
+            run.c.target_name.in_(names_),
+            run.c.state.in_(states.LIVE),
+        )
+        found.update(ResourceRef(kind, name) for name in await conn.scalars(query.distinct()))
+    return frozenset(found)
 
 
 async def names(conn: AsyncConnection, tenant_id: str, kinds: Collection[str]) -> frozenset[ResourceRef]:

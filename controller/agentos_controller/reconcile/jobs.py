@@ -86,8 +86,8 @@ class Gathering:
             if blob is None
         )
 
-    def nothing(self) -> values.Job:
-        return self._job([], frozenset(), {}, frozenset(), {}, {})
+    async def nothing(self) -> values.Job:
+        return await self._job([], frozenset(), {}, frozenset(), {}, {})
 
     async def whole(self) -> values.Job:
         """Everything the sources have, and everything that is stored."""
@@ -100,7 +100,7 @@ class Gathering:
             files += [self._changed.get(place) or File(place, blob, packed.get(blob)) for place, blob in places.items()]
         own = {name: body for name, (_digest, body) in (await policies(self._conn, self._tenant.id)).items()}
         bodies = await self._bodies(stored, own, files)
-        return self._job(files, None, stored, frozenset(), own, bodies)
+        return await self._job(files, None, stored, frozenset(), own, bodies)
 
     async def incremental(self) -> values.Job:
         """What changed, what depends on it, and what those name."""
@@ -125,7 +125,7 @@ class Gathering:
         named = await self._named(affected, stored, files)
         own = {name: body for name, (_digest, body) in (await policies(conn, tenant_id)).items()}
         bodies = await self._bodies({ref: stored[ref] for ref in affected & stored.keys()}, own, ())
-        return self._job(files, frozenset(affected), stored, named, own, bodies)
+        return await self._job(files, frozenset(affected), stored, named, own, bodies)
 
     async def _whole_after_all(self) -> values.Job:
         for view in self._views:
@@ -206,7 +206,7 @@ class Gathering:
         digests = [row.artifact_digest for row in stored.values() if row.artifact_digest is not None]
         return await gather.bodies(self._conn, self._tenant.id, digests)
 
-    def _job(
+    async def _job(
         self,
         files: list[File],
         affected: frozenset[ResourceRef] | None,
@@ -222,6 +222,36 @@ class Gathering:
             )
             for view in self._views
         }
+        leaving, draining = self._leaving(files, affected, stored)
         return values.Job(
-            self._tenant, origins, files, self._gone, affected, stored, named, above, own, bodies, self._now
+            self._tenant,
+            origins,
+            files,
+            self._gone,
+            affected,
+            stored,
+            named,
+            above,
+            own,
+            bodies,
+            self._now,
+            await gather.serving(self._conn, self._tenant.id) if leaving else 0,
+            await self._drained(draining),
         )
+
+    def _leaving(
+        self, files: Collection[File], affected: Collection[ResourceRef] | None, stored: Mapping[ResourceRef, Stored]
+    ) -> tuple[bool, dict[ResourceRef, int]]:
+        """Whether something that serves may go in this round, and what drains until when."""
+        draining = {ref: row.drain_until for ref, row in stored.items() if row.drain_until is not None}
+        if affected is None:
+            return bool(stored), draining
+        here = {ref for file in files if file.parsed is not None for ref in definitions.defined(file.parsed)}
+        return any(ref not in here and ref in stored and stored[ref].entry for ref in affected), draining
+
+    async def _drained(self, draining: Mapping[ResourceRef, int]) -> frozenset[ResourceRef]:
+        """Those whose time is over, or of which no run is in flight."""
+        if not draining:
+            return frozenset()
+        flying = await gather.in_flight(self._conn, self._tenant.id, draining)
+        return frozenset(ref for ref, until in draining.items() if until <= self._now or ref not in flying)

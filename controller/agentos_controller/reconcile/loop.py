@@ -22,6 +22,7 @@ from agentos_controller.database import Database
 from agentos_controller.reconcile import (
     commands,
     estate,
+    expiry,
     jobs,
     lanes,
     movement,
@@ -33,7 +34,7 @@ from agentos_controller.reconcile import (
     statuses,
     wakes,
 )
-from agentos_controller.source import address, fetch
+from agentos_controller.source import address, fetch, reach
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Reconciler:
         options: Options,
         time: clock.Clock,
         *,
-        dial: fetch.Dial | None = None,
+        dial: reach.Dial | None = None,
         secret: Secret | None = None,
     ) -> None:
         self.counts = Counts()
@@ -99,6 +100,7 @@ class Reconciler:
         self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
         self._lanes = lanes.Lanes(options.workers, self._ended)
+        self._expiry = expiry.Watch(db, time)
         self._estate: estate.Estate | None = None
         self._stale = False
         """The estate has to be read anew; until then rounds under way go by the one before, which `write.guard` and
@@ -123,6 +125,7 @@ class Reconciler:
             "failures": self.counts.failures,
             "blobsRead": self.repositories.counters.blobs,
             "treesRead": self.repositories.counters.trees,
+            "looks": self.repositories.counters.looks,
             "fetches": self.repositories.counters.fetches,
         }
 
@@ -146,7 +149,8 @@ class Reconciler:
                             await woken.wait(1.0)
                             continue
                         waiting = self._queue.next_due(self._lanes.busy)
-                        pause = min(self.repositories.next_due(), waiting, self._slow_due - self._time.monotonic())
+                        slow = self._slow_due - self._time.monotonic()
+                        pause = min(self.repositories.next_due(), waiting, self._expiry.due_in(), slow)
                         if await woken.wait(max(pause, 0.0) + 0.001):
                             self._slow_due = 0.0
             finally:
@@ -188,6 +192,7 @@ class Reconciler:
         self._last_round = self._time.monotonic()
         if self._estate is None or self._stale:
             await self._reload()
+        await self._end_what_is_over()
         await self._take_commands()
         self.repositories.start(self._ended)
         if moved := self.repositories.moved():
@@ -205,6 +210,14 @@ class Reconciler:
         if self._wake is not None:
             self._wake()
 
+    async def _end_what_is_over(self) -> None:
+        ended = await self._expiry.end()
+        if ended.sources:
+            await self._reload()
+        for tenant_id in ended.tenants:
+            if tenant_id in self._estate_now().tenants:
+                self._queue.add(tenant_id, force=True)
+
     def _estate_now(self) -> estate.Estate:
         assert self._estate is not None
         return self._estate
@@ -214,12 +227,7 @@ class Reconciler:
             spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
             await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
         self._estate = await estate.load(self._db, self._rules)
-        wanted = []
-        for source in self._estate.sources:
-            if source.address is not None:
-                fallback = self._options.local_interval if source.address.local else self._options.poll_interval
-                wanted.append((source.address, source.interval or fallback, self._token(source)))
-        self.repositories.watch(wanted)
+        self.repositories.watch([self._wanted(source) for source in self._estate.sources if source.address is not None])
         self._policies = await rounds.platform_policies(self._db, self._estate.platform.id)
         for tenant in self._estate.tenants.values():
             if rounds.needs_whole(tenant, self._policies) or tenant.state == "deleting":
@@ -228,16 +236,33 @@ class Reconciler:
                 if source.error is not None and source.message != source.error.message:
                     self._queue.add(tenant.id)
 
-    def _token(self, source: estate.Source) -> repositories.Token | None:
-        secret, name, where = self._secret, source.secret_ref, source.address
-        if secret is None or name is None or where is None or where.local:
+    def _wanted(self, source: estate.Source) -> repositories.Wanted:
+        where, limits = source.address, source.spec.get("limits", {})
+        assert where is not None
+        fallback = self._options.local_interval if where.local else self._options.poll_interval
+        default = fetch.Limits()
+        return repositories.Wanted(
+            where,
+            source.interval or fallback,
+            fetch.Limits(
+                limits["timeoutMs"] / 1_000 if "timeoutMs" in limits else default.timeout,
+                limits.get("sizeBytes", default.size),
+                limits.get("objects", default.objects),
+            ),
+            self._secrets(where),
+        )
+
+    def _secrets(self, where: address.Address) -> reach.Secret | None:
+        """The platform's secrets, for the host of one repository."""
+        secret = self._secret
+        if secret is None or where.access is None:
             return None
         owner = self._estate_now().platform.id
 
-        async def token() -> str:
+        async def value(name: str) -> str:
             return await secret(owner, name, where.host)
 
-        return token
+        return value
 
     async def _enqueue(self, moved: Iterable[repositories.Watched]) -> None:
         """Queue the tenants that a new head concerns. Where it moved past a source, only the source's head moves."""
@@ -280,7 +305,11 @@ class Reconciler:
         under_way = {one.id for one in self._open}
         taken = await commands.take(self._db, self._estate_now(), self._time, but=under_way)
         self._open += taken
-        self._worked += len(taken)
+        if taken:
+            self._worked += len(taken)
+            self._expiry.changed()
+        if any(one.reloads for one in taken):
+            await self._reload()
         for one in taken:
             if one.looks:
                 for source in one.sources:
@@ -393,6 +422,7 @@ class Reconciler:
             self._db.notify("generations")
         if outcome.written:
             self._worked += 1
+            self._expiry.changed()
             self._db.notify("changes")
         if outcome.tenants_changed or self._estate_now().tenants.get(tenant_id) is not tenant:
             self._stale = True

@@ -6,7 +6,8 @@ the engine's rule (`paths`), the same one that `agentos validate` goes by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from agentos_controller.reconcile.gather import Moved
 from agentos_controller.reconcile.values import Place
 from agentos_controller.source import snapshot
 from agentos_engine import errors, paths
+
+Tree = snapshot.Snapshot
 
 
 @dataclass(slots=True)
@@ -35,6 +38,8 @@ class View:
     """What served, where it is no ancestor of `revision`."""
     rules: paths.Rules | None = None
     moved: Moved | None = None
+    before: Callable[[], Tree | None] | None = None
+    """The tree that was reconciled last, where this one turns out not to be usable."""
     compared: bool = False
     """Whether `moved` comes from the persisted map."""
     _listing: dict[str, str] | None = None
@@ -87,12 +92,28 @@ def look(tenant: estate.Tenant, rulings: ruling.Rulings) -> list[View]:
         before = source.head if ruled.rewritten and not source.suspended else None
         tree = known.snapshot(where, revision, source.path) if revision else None
         author, subject = known.author(where, revision) if revision else (None, None)
-        views.append(View(source, revision or "", tree, where.ref, author, subject, ruled.observed, before))
+        view = View(source, revision or "", tree, where.ref, author, subject, ruled.observed, before)
+        if source.head is not None and source.head != revision:
+            view.before = functools.partial(known.snapshot, where, source.head, source.path)
+        views.append(view)
     return views
 
 
 async def find(conn: AsyncConnection, view: View, *, whole: bool) -> None:
-    """Fill in what moved in `view` since the last round; with `whole` also list all there is."""
+    """Fill in what moved in `view` since the last round; with `whole` also list all there is.
+
+    A tree that cannot be used stalls its source; the one before stands in.
+    """
+    try:
+        await _find(conn, view, whole=whole)
+    except errors.Stall as refused:
+        view.source.error, view.revision, view.rewritten_from = refused, view.source.head or "", None
+        view.snapshot = view.before() if view.before is not None else None
+        view.before, view.moved, view._listing = None, None, None
+        await _find(conn, view, whole=whole)
+
+
+async def _find(conn: AsyncConnection, view: View, *, whole: bool) -> None:
     tree = view.snapshot
     if tree is None:
         return

@@ -1,7 +1,8 @@
 """Plans: what a revision, or uncommitted files, would change in what serves. Nothing is applied.
 
-A plan is the same build as a round, over the same job, with the outcome shown instead of written. A hold is looked
-through: a plan says what would serve without it. Requests are rows (`plan`), answered in the row.
+A plan is the same build as a round, over the same job, with the outcome shown instead of written. Holds, suspensions
+of the tenant and the guard of removals are looked through: a plan says what would serve without them. Requests are
+rows (`plan`), answered in the row.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ async def make(
             raise errors.Stall("SourceUnavailable", "no source of the tenant can be read")
         content = {path: text.encode() for path, text in files.items()}
         first.snapshot = overlay.Overlay(first.snapshot, content)
-    prepared = await rounds.prepare(db, tenant, views, policies, force=False, now=now, obey_hold=False)
+    prepared = await rounds.prepare(db, tenant, views, policies, force=False, now=now, obey=False)
     built = rounds.build_here(prepared)
     changes = await _changes(db, prepared, built)
     stalled = [

@@ -8,14 +8,16 @@ seen last stays usable. A working copy is one more sort of repository here. What
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentos_controller import clock
-from agentos_controller.source import address, fetch, folder, git, snapshot
+from agentos_controller.source import address, fetch, folder, git, reach, snapshot
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,8 @@ MAX_BACKOFF = 300.0
 _SHARE = 40
 """A working copy is walked at most this part of the time, so that a large one does not keep the processor busy."""
 
-Token = Callable[[], Awaitable[str | None]]
+JITTER = 0.1
+"""Share of an interval by which looks are spread, so that many sources do not ask at once."""
 
 
 @dataclass(slots=True)
@@ -35,7 +38,8 @@ class Watched:
 
     address: address.Address
     interval: float
-    token: Token | None = None
+    limits: fetch.Limits = field(default_factory=fetch.Limits)
+    secret: reach.Secret | None = None
     head: str | None = None
     error: errors.Handled | None = None
     failures: int = 0
@@ -46,6 +50,16 @@ class Watched:
     _folder: folder.Folder | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one source asks for: seconds between looks, limits of a fetch, where the secrets of its access come from."""
+
+    address: address.Address
+    interval: float
+    limits: fetch.Limits = field(default_factory=fetch.Limits)
+    secret: reach.Secret | None = None
+
+
 class Repositories:
     """All addresses under watch, by address. `working_copy` is the one local path read with uncommitted files."""
 
@@ -54,7 +68,7 @@ class Repositories:
         state: Path,
         time: clock.Clock,
         *,
-        dial: fetch.Dial | None = None,
+        dial: reach.Dial | None = None,
         working_copy: Path | None = None,
     ) -> None:
         self.counters = snapshot.Counters()
@@ -63,18 +77,21 @@ class Repositories:
         self._mirrors = fetch.Mirrors(state / "git", dial=dial, counters=self.counters)
         self._working_copy = working_copy
         self._watched: dict[address.Address, Watched] = {}
-        self._looks: dict[str, asyncio.Task[list[Watched]]] = {}
+        self._looks: dict[Path, asyncio.Task[list[Watched]]] = {}
         self._moved: list[Watched] = []
 
-    def watch(self, wanted: Iterable[tuple[address.Address, float, Token | None]]) -> None:
-        """Watch exactly `wanted`: address, seconds between looks, where a token comes from."""
+    def watch(self, wanted: Iterable[Wanted]) -> None:
+        """Watch exactly `wanted`. Of several at one address the shortest interval and the widest limits hold."""
         before, self._watched = self._watched, {}
-        for where, interval, token in wanted:
-            watched = self._watched.get(where) or before.get(where) or Watched(where, interval)
+        for one in wanted:
+            where = one.address
             known = where in self._watched
-            watched.interval = min(watched.interval, interval) if known else interval
-            watched.token = watched.token or token if known else token
+            watched = self._watched.get(where) or before.get(where) or Watched(where, one.interval)
+            watched.interval = min(watched.interval, one.interval) if known else one.interval
+            watched.limits = watched.limits.widened(one.limits) if known else one.limits
+            watched.secret = one.secret
             self._watched[where] = watched
+        self._mirrors.keep(where for where in self._watched if not where.local)
 
     def get(self, where: address.Address) -> Watched:
         return self._watched[where]
@@ -101,24 +118,24 @@ class Repositories:
     def start(self, done: Callable[[], None]) -> None:
         """Look at everything that is due; `done` is called whenever a look in the background has ended."""
         now = self._time.monotonic()
-        remote: dict[str, list[Watched]] = {}
+        remote: dict[Path, list[Watched]] = {}
         for watched in self._watched.values():
-            if watched.due > now or watched.address.url in self._looks:
-                continue
             if not watched.address.local:
-                remote.setdefault(watched.address.url, []).append(watched)
-            elif self._look_local(watched):
+                remote.setdefault(self._mirrors.folder(watched.address), []).append(watched)
+            elif watched.due <= now and self._look_local(watched):
                 self._moved.append(watched)
-        for url, same in remote.items():
-            self._begin(url, same, done)
+        for mirror, same in remote.items():
+            if mirror not in self._looks and any(watched.due <= now for watched in same):
+                # All that follow the repository are looked at with the first that is due: it costs no more.
+                self._begin(mirror, same, done)
 
-    def _begin(self, url: str, same: list[Watched], done: Callable[[], None]) -> None:
+    def _begin(self, mirror: Path, same: list[Watched], done: Callable[[], None]) -> None:
         for watched in same:
             # Whatever wakes it from now on asks for another look.
             watched.due = math.inf
 
         def ended(task: asyncio.Task[list[Watched]]) -> None:
-            del self._looks[url]
+            del self._looks[mirror]
             if not task.cancelled():
                 error = task.exception()
                 for watched in same if error is not None else ():
@@ -126,7 +143,7 @@ class Repositories:
                 self._moved += same if error is not None else task.result()
             done()
 
-        self._looks[url] = task = asyncio.ensure_future(self._look_remote(same))
+        self._looks[mirror] = task = asyncio.ensure_future(self._look_remote(same))
         task.add_done_callback(ended)
 
     def moved(self) -> list[Watched]:
@@ -137,7 +154,10 @@ class Repositories:
     def outstanding(self, where: address.Address) -> bool:
         """Whether a look at `where` is due or under way."""
         watched = self._watched.get(where)
-        return watched is not None and (where.url in self._looks or watched.due <= self._time.monotonic())
+        if watched is None:
+            return False
+        under_way = not where.local and self._mirrors.folder(where) in self._looks
+        return under_way or watched.due <= self._time.monotonic()
 
     async def ended(self) -> None:
         """Wait until a look has ended, if any is under way."""
@@ -166,7 +186,7 @@ class Repositories:
             else:
                 if watched.repository is None:
                     watched.repository = git.Repository(path, self._home, self.counters)
-                watched.head = watched.repository.resolve(watched.address.ref)
+                watched.head = watched.repository.resolve(watched.address.ref, watched.address.semver)
             self._succeeded(watched)
         except (errors.Handled, OSError) as error:
             watched.repository = None
@@ -195,9 +215,10 @@ class Repositories:
         for watched in same:
             if watched.repository is None:
                 self._reopen(watched)  # what was fetched before serves until the remote answers
-        token = next((watched.token for watched in same if watched.token is not None), None)
+        limits = functools.reduce(fetch.Limits.widened, (watched.limits for watched in same))
+        secret = next((watched.secret for watched in same if watched.secret is not None), None)
         try:
-            await self._mirrors.fetch(same[0].address, await token() if token is not None else None)
+            await self._mirrors.look([watched.address for watched in same], limits, secret)
         except errors.Handled as error:
             for watched in same:
                 self._failed(watched, error)
@@ -208,7 +229,7 @@ class Repositories:
                     self._reopen(watched, strict=True)
                     self._succeeded(watched)
                     watched.fetched_at = self._time.now_us()
-                    watched.due = min(watched.due, self._time.monotonic() + watched.interval)
+                    watched.due = min(watched.due, self._time.monotonic() + self._spread(watched, watched.interval))
                 except errors.Handled as error:
                     self._failed(watched, error)
         return [
@@ -222,7 +243,7 @@ class Repositories:
         try:
             if watched.repository is None:
                 watched.repository = self._mirrors.open(watched.address)
-            watched.head = watched.repository.resolve(watched.address.ref)
+            watched.head = watched.repository.resolve(watched.address.ref, watched.address.semver)
         except errors.Handled:
             if strict:
                 raise
@@ -238,10 +259,18 @@ class Repositories:
             log.warning("source cannot be read", extra={"source": str(watched.address), "error": handled.message})
         watched.error = handled
         watched.failures += 1
-        pause = min(MAX_BACKOFF, max(1.0, watched.interval) * 2 ** min(watched.failures - 1, 8))
+        # What only a person can mend is looked at as often as if it were well.
+        growth = 1 if isinstance(handled, errors.Stall) else 2 ** min(watched.failures - 1, 8)
+        pause = self._spread(watched, min(MAX_BACKOFF, max(1.0, watched.interval) * growth))
         # A local repository that is missing or empty is usually about to be made.
         due = self._time.monotonic() + (min(pause, 2.0) if watched.address.local else pause)
         watched.due = due if watched.address.local else min(watched.due, due)
+
+    def _spread(self, watched: Watched, pause: float) -> float:
+        """A pause a little shorter or longer, always the same for the same address and number of looks."""
+        named = f"{watched.address} {watched.failures} {self.counters.looks}"
+        share = zlib.crc32(named.encode()) / 0xFFFFFFFF
+        return pause * (1 + JITTER * (2 * share - 1))
 
     def snapshot(self, where: address.Address, revision: str, path: str) -> snapshot.Snapshot | None:
         """The tree at `path` of a revision seen at `where`; None if it cannot be read any more."""

@@ -1,7 +1,8 @@
 """Back to a kept generation, and on again: neither compiles anything nor reads git.
 
 A rollback makes a *new* generation with the old content and holds the tenant there. While it is held, commits are still
-validated and shown (reason Held). A release ends the hold; the next round applies what the sources ask for.
+validated and shown (reason Held). A release, by a person or at the time the hold says, ends the hold; the next round
+applies what the sources ask for.
 """
 
 from __future__ import annotations
@@ -23,12 +24,21 @@ _INTERFACE = ("input", "outcomes", "effect", "description")
 
 
 async def back(
-    conn: AsyncConnection, tenant_id: str, generation: int, *, actor: str, reason: str | None, now: int
+    conn: AsyncConnection,
+    tenant_id: str,
+    generation: int,
+    *,
+    actor: str,
+    reason: str | None,
+    now: int,
+    until: int | None = None,
 ) -> int:
     """Let the content of `generation` serve again, and hold the tenant there; the new generation's number.
 
+    `until` is when the hold ends by itself, in epoch microseconds.
+
     Raises:
-        errors.Stall: there is no such generation.
+        errors.Stall: there is no such generation, or a resource is suspended that is another one there.
     """
     made = tables.generation
     old = (
@@ -41,6 +51,7 @@ async def back(
     differing = sorted(
         ref for ref in before.keys() | after.keys() if _content(before.get(ref)) != _content(after.get(ref))
     )
+    await _movable(conn, tenant_id, differing)
     cause = write.Cause("rollback", actor, old.revision, old.source_id, {"generation": generation, "reason": reason})
     items: list[Mapping[str, Any]] = [
         {"kind": ref.kind, "name": ref.name, **_columns(after.get(ref))} for ref in differing
@@ -50,8 +61,14 @@ async def back(
     applied = await _applied(conn, tenant_id, differing, before, after)
     await _resources(conn, tenant_id, applied, seq, cause, generation, now)
     await apply.all_types(conn, tenant_id, applied, now)
-    hold = {"seq": seq, "revision": old.revision, "reason": reason, "by": actor, "until": None}
-    await conn.execute(tables.tenant.update().where(tables.tenant.c.id == tenant_id).values(hold=hold))
+    hold = {"seq": seq, "revision": old.revision, "reason": reason, "by": actor, "until": until}
+    # What a guard asked about is no question any more, and what drained serves in full.
+    held = tables.tenant.update().where(tables.tenant.c.id == tenant_id)
+    await conn.execute(held.values(hold=hold, prune=None, prune_approved=None))
+    draining = tables.resource.update().where(
+        tables.resource.c.tenant_id == tenant_id, tables.resource.c.drain_until.is_not(None)
+    )
+    await conn.execute(draining.values(drain_until=None))
     await statuses.tenant(conn, tenant_id, old.revision, None, now)
     detail = {"from": active, "to": generation, "changes": len(differing), "reason": reason}
     await audit.append(
@@ -60,16 +77,30 @@ async def back(
     return seq
 
 
-async def release(conn: AsyncConnection, tenant_id: str, *, actor: str, now: int) -> None:
-    """End the hold of a tenant. What the sources ask for is applied by the next round, which must build whole."""
+async def _movable(conn: AsyncConnection, tenant_id: str, refs: list[ResourceRef]) -> None:
+    """Refuse to move what somebody suspended."""
+    for ref, row in sorted((await gather.resources(conn, tenant_id, refs)).items()):
+        if row.suspended is not None:
+            raise errors.Stall(
+                "Conflict", f"{ref} is suspended by {row.suspended.by}, and is another one there: resume it"
+            )
+
+
+async def release(conn: AsyncConnection, tenant_id: str, *, actor: str, cause: str | None = None) -> None:
+    """End the hold of a tenant. What the sources ask for is applied by the next round, which must build whole.
+
+    `cause` says in the trail what ended it, where nobody did.
+
+    Raises:
+        errors.Stall: the tenant is not held.
+    """
     table = tables.tenant
     row = (await conn.execute(sa.select(table.c.hold, table.c.active_seq).where(table.c.id == tenant_id))).one()
     if row.hold is None:
         raise errors.Stall("Conflict", "the tenant is not held")
     await conn.execute(table.update().where(table.c.id == tenant_id).values(hold=None))
-    await audit.append(
-        conn, tenant_id, actor, "hold.release", f"generation/{row.active_seq}", None, "applied", {"hold": row.hold}
-    )
+    detail = {"hold": row.hold, **({"cause": cause} if cause else {})}
+    await audit.append(conn, tenant_id, actor, "hold.release", f"generation/{row.active_seq}", None, "applied", detail)
 
 
 async def _items(conn: AsyncConnection, tenant_id: str, seq: int | None) -> dict[ResourceRef, Any]:

@@ -19,6 +19,7 @@ from agentos_controller.reconcile import (
     estate,
     jobs,
     movement,
+    standing,
     statuses,
     values,
     write,
@@ -66,7 +67,11 @@ def inputs_digest(tenant: estate.Tenant, policies: jobs.Policies) -> str:
             "schemas": schemas.VERSION,
             "policies": above,
             "sources": sorted(source.id for source in tenant.sources),
-            "tenant": {"name": tenant.name, "labels": tenant.spec.get("labels") or {}},
+            "tenant": {
+                "name": tenant.name,
+                "labels": tenant.spec.get("labels") or {},
+                "prune": tenant.spec.get("prune") or {},
+            },
         }
     )
 
@@ -90,22 +95,22 @@ async def prepare(
     *,
     force: bool,
     now: int,
-    obey_hold: bool = True,
+    obey: bool = True,
 ) -> Round:
     """Gather what the change that `views` (see `movement.look`) have seen in the sources of `tenant` touches.
 
-    `force` builds everything. Without `obey_hold` the job is that of a tenant that nothing holds.
+    `force` builds everything. Without `obey` the job is that of a tenant in which nobody stopped anything.
 
     Raises:
         errors.Wait: a source that was read before cannot be read now, and the whole tenant has to be built.
     """
     inputs = inputs_digest(tenant, policies)
     async with db.read(snapshot=True) as conn:
-        table = tables.tenant
-        row = (
-            await conn.execute(sa.select(table.c.active_seq, table.c.hold, table.c.spec).where(table.c.id == tenant.id))
-        ).one()
-        whole = force or tenant.inputs != inputs or row.hold is not None or tenant.state == "deleting"
+        row = await standing.row(conn, tenant.id)
+        stands = standing.of(row)
+        # What waits for a person, and what is kept away from its sources, stands in no file that changed.
+        waits = stands.still() is not None or row.prune is not None
+        whole = force or tenant.inputs != inputs or waits or stands.ending
         if whole:
             for view in views:
                 if view.snapshot is None and view.source.tree is not None:
@@ -118,7 +123,7 @@ async def prepare(
             tenant.platform,
             tenant.spec,
             row.active_seq or 0,
-            obey_hold and row.hold is not None,
+            stands if obey else stands.free(),
         )
         changed = await jobs.changed_files(conn, views)
         gathering = jobs.Gathering(conn, subject, views, changed, policies, now)
@@ -127,18 +132,20 @@ async def prepare(
         elif any(view.moved is not None and (view.moved.manifests or view.moved.texts) for view in views):
             job = await gathering.incremental()
         else:
-            job = gathering.nothing()
+            job = await gathering.nothing()
     cause = "policy" if whole and not force and tenant.inputs is not None and not changed else "push"
     return Round(tenant, views, job, inputs, "release" if force else cause)
 
 
 async def names_tenants(db: Database, prepared: Round, built: values.Built) -> bool:
-    """Whether the source of this tenant has any Tenant manifest, valid or not, as of `built`."""
+    """Whether the source of this tenant has any Tenant manifest, valid or not, or one serves on, as of `built`."""
     if built.names_tenants:
         return True
     table = tables.resource
     query = sa.select(table.c.kind, table.c.name).where(
-        table.c.tenant_id == prepared.tenant.id, table.c.kind == "Tenant", table.c.blob_id.is_not(None)
+        table.c.tenant_id == prepared.tenant.id,
+        table.c.kind == "Tenant",
+        sa.or_(table.c.blob_id.is_not(None), table.c.applied_digest.is_not(None)),
     )
     async with db.read() as conn:
         return any(ResourceRef(*row) not in built.judged for row in await conn.execute(query))
@@ -171,6 +178,7 @@ async def finish(db: Database, prepared: Round, built: values.Built, now: int) -
         await write.events(conn, tenant.id, [_rewritten(view) for view in views if view.rewritten_from], now)
         if prepared.inputs != tenant.inputs:
             await estate.seen(conn, tenant.id, prepared.inputs)
+        await standing.asked(conn, tenant.id, built.asked, now)
         broken = next((view.source.error for view in views if view.source.error is not None), None)
         stop = statuses.failure(broken) if broken is not None else None
         await statuses.tenant(conn, tenant.id, cause.revision, stop, now)

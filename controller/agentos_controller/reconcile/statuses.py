@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
 from agentos_controller.database import Database
+from agentos_controller.reconcile import holding, standing
 from agentos_controller.source import gate
 from agentos_engine import conditions, errors
 
@@ -76,11 +77,11 @@ async def tenant(conn: AsyncConnection, tenant_id: str, revision: str, error: co
     """Write a tenant's conditions; `error` is what keeps its sources from being read, if anything does."""
     table, resource = tables.tenant, tables.resource
     row = (
-        await conn.execute(sa.select(table.c.conditions, table.c.ready, table.c.hold).where(table.c.id == tenant_id))
+        await conn.execute(
+            sa.select(table.c.name, table.c.conditions, *standing.COLUMNS).where(table.c.id == tenant_id)
+        )
     ).one()
-    stop = error
-    if stop is None and row.hold is not None:
-        stop = conditions.Stop("Applied", "Held", f"held at generation {row.hold['seq']} by {row.hold['by']}")
+    stop = error or _stopped(row)
     if stop is None:
         query = (
             sa.select(resource.c.kind, resource.c.name)
@@ -105,6 +106,20 @@ async def tenant(conn: AsyncConnection, tenant_id: str, revision: str, error: co
         .where(table.c.id == tenant_id)
         .values(conditions=[condition.pack() for condition in found], ready=ready)
     )
+
+
+def _stopped(row: Any) -> conditions.Stop | None:
+    """What people keep the tenant from, or what waits for them; `row` has the columns of its standing, and its name."""
+    stands = standing.of(row)
+    if stands.hold is not None:
+        return conditions.Stop("Applied", "Held", f"held at generation {row.hold['seq']} {stands.hold}")
+    if stands.suspended is not None:
+        return conditions.Stop("Applied", "Suspended", f"suspended {stands.suspended}")
+    if row.prune is not None:
+        count, total, digest = (row.prune[name] for name in ("count", "total", "digest"))
+        text = f"{count} of {total} resources would be removed, and are not: {holding.command(row.name, digest)}"
+        return conditions.Stop("Applied", "PruneGuarded", text)
+    return None
 
 
 async def failed(db: Database, tenant_id: str, error: Exception, now: int) -> None:

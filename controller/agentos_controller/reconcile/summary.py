@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentos_controller.reconcile import values
+from agentos_controller.reconcile import holding, values
 from agentos_controller.reconcile.values import FILE, Place, Stored
 from agentos_engine import compile as compiling
 from agentos_engine import conditions, model, plan, policy
@@ -29,6 +29,7 @@ _COMPARED = (
     "ready",
     "reason",
     "message",
+    "drain_until",
 )
 
 
@@ -66,14 +67,16 @@ def stop_of(condition: str, diagnostics: Sequence[model.Diagnostic]) -> conditio
 class Summary:
     """Collects the rows of one build into `built`."""
 
-    def __init__(self, job: values.Job, built: values.Built) -> None:
+    def __init__(self, job: values.Job, built: values.Built, decision: holding.Decision) -> None:
         self._job = job
         self._built = built
+        self._decision = decision
         self._revisions = {origin.id: origin.revision for origin in job.origins.values()}
         self._any = next(iter(self._revisions.values()), "")
 
-    def add(self, verdict: Verdict, change: plan.Change | None, stop: conditions.Stop | None) -> None:
-        """Write down one resource. `change` is what the settlement does to it (None under a hold: nothing)."""
+    def add(self, verdict: Verdict) -> None:
+        """Write down one resource, and what was decided of it."""
+        change, stop = self._decision.changes.get(verdict.ref), self._decision.stops.get(verdict.ref)
         stored = self._job.stored.get(verdict.ref)
         serving = change.new if change is not None else stored.entry if stored is not None else None
         revision = self._revisions.get(verdict.places[0].source_id, self._any) if verdict.places else self._any
@@ -112,6 +115,7 @@ class Summary:
             applied_revision=applied_revision,
             stop=stop,
             now=self._job.now,
+            note=self._decision.notes.get(verdict.ref),
         )
         ready = next(condition for condition in now_conditions if condition.type == "Ready")
         if moved and verdict.compiled is not None:
@@ -152,6 +156,7 @@ class Summary:
             "reason": ready.reason,
             "message": ready.message,
             "conditions": [condition.pack() for condition in now_conditions],
+            "drain_until": self._decision.draining.get(verdict.ref),
             "updated_at": self._job.now,
         }
 
@@ -239,7 +244,10 @@ class Summary:
                 "revision": row["desired_revision"],
             }
         )
-        if stop is not None and before != after:
+        note = self._decision.notes.get(verdict.ref)
+        if note is not None and before != after:
+            self._event(row, "Normal", note.reason, note.message)
+        elif stop is not None and before != after:
             self._event(row, "Warning", stop.reason, stop.message or stop.reason)
         elif moved:
             what = "created" if stored is None or stored.applied_digest is None else "changed"

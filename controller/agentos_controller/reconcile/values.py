@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from agentos_controller.reconcile import holding
 from agentos_controller.source import snapshot
 from agentos_engine import conditions, load, plan
 from agentos_engine.model import ResourceRef
@@ -78,6 +79,8 @@ class Stored:
     reason: str | None
     message: str | None
     conditions: tuple[conditions.Condition, ...]
+    drain_until: int | None = None
+    suspended: holding.Pause | None = None
 
     @property
     def entry(self) -> plan.Entry | None:
@@ -104,7 +107,7 @@ class Tenant:
     platform: bool
     spec: Mapping[str, Any]
     active_seq: int
-    held: bool
+    standing: holding.Standing = field(default_factory=holding.Standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ class Job:
     `affected` are the refs known beforehand to be decided (None: every one stored);
     `stored` holds them and all they name, at the head and in the version that serves. `known` names further resources
     of the tenant, for hints. `policies` are the bodies of the platform's policies, `own_policies` those of the tenant's
-    that serve, by name; `bodies` the stored artifacts (compressed, by digest) that policies compare with.
+    that serve, by name; `bodies` the stored artifacts (compressed, by digest) that policies compare with. `serving` is
+    how many resources of the tenant serve and are not draining, counted only where the job may remove one; `drained`
+    has those whose drain is over.
     """
 
     tenant: Tenant
@@ -129,6 +134,8 @@ class Job:
     own_policies: Mapping[str, Mapping[str, Any]]
     bodies: Mapping[str, bytes]
     now: int
+    serving: int = 0
+    drained: frozenset[ResourceRef] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +186,10 @@ class Built:
     """Files all of whose former diagnostics are replaced."""
     events: list[Row] = field(default_factory=list)
     changes: list[Row] = field(default_factory=list)
+    asked: holding.Asked | None = None
+    """The removal that waits for an approval."""
     names_tenants: bool = False
-    """Whether there is a Tenant manifest among what was judged."""
+    """Whether there is a Tenant among what was judged: a manifest of one, or one that serves on without."""
     texts: dict[Place, str] = field(default_factory=dict)
     """Blob ids of the included files that were looked up."""
     counters: snapshot.Counters = field(default_factory=snapshot.Counters)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import apply, audit, bulk, clock, ids, tables
-from agentos_controller.reconcile import gather, values
+from agentos_controller.reconcile import gather, standing, values
 from agentos_engine import artifacts, errors, plan
 from agentos_engine.model import ResourceRef
 
@@ -82,9 +82,8 @@ def uses(entry: plan.Entry | None) -> dict[str, str] | None:
 
 async def guard(conn: AsyncConnection, tenant: values.Tenant) -> int:
     """The live generation, when the tenant still is as `tenant` says."""
-    query = sa.select(tables.tenant.c.active_seq, tables.tenant.c.hold).where(tables.tenant.c.id == tenant.id)
-    row = (await conn.execute(query)).one_or_none()
-    if row is None or (row.active_seq or 0) != tenant.active_seq or (row.hold is not None) != tenant.held:
+    row = await standing.row(conn, tenant.id)
+    if row is None or (row.active_seq or 0) != tenant.active_seq or standing.of(row) != tenant.standing:
         raise errors.Wait("Reconciling", f"{tenant.name} moved on meanwhile")
     return tenant.active_seq
 

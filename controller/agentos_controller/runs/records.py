@@ -87,7 +87,7 @@ async def create_run(
 
     Raises:
         errors.Problem: ``NotFound`` (no such runnable resource serves), ``InvalidRequest`` (the input does not fit),
-            ``Conflict`` (the thread is busy, the tenant takes no runs), ``QuotaExceeded``.
+            ``Conflict`` (the thread is busy, the tenant or what is to run takes no runs), ``QuotaExceeded``.
     """
     wanted = Wanted(tenant_id, kind, name, input, cause, actor, thread_id, key, interactive, run_id=run_id)
     now = clock.now_us()
@@ -343,6 +343,10 @@ def _pin(conn: sa.Connection, wanted: Wanted) -> _Pin:
         raise errors.Problem("NotFound", f"No {wanted.kind} named {wanted.name} serves here")
     if row.state != "active":
         raise errors.Problem("Conflict", f"The tenant is {row.state} and takes no runs")
+    if row.drain_until is not None:
+        until = clock.rfc3339(row.drain_until)
+        told = f"{wanted.kind}/{wanted.name} is removed and takes no new runs; it goes by {until}"
+        raise errors.Problem("Conflict", told, drainUntil=until)
     return _Pin(row.active_seq, row.revision, row.digest, row.artifact_digest, row.name, row.spec or {})
 
 

@@ -15,7 +15,7 @@ from agentos_controller import bulk, tables
 from agentos_controller.runs import states
 
 _run, _event, _step = tables.run, tables.run_event, tables.run_step
-_thread, _tenant, _item = tables.thread, tables.tenant, tables.generation_item
+_thread, _tenant, _item, _resource = tables.thread, tables.tenant, tables.generation_item, tables.resource
 
 
 def _given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
@@ -31,6 +31,14 @@ PIN = (
         _item.c.digest,
         _item.c.artifact_digest,
         _item.c.revision,
+        sa.select(_resource.c.drain_until)
+        .where(
+            _resource.c.tenant_id == _given("tenant_id", _resource.c.tenant_id),
+            _resource.c.kind == _given("kind", _resource.c.kind),
+            _resource.c.name == _given("name", _resource.c.name),
+        )
+        .scalar_subquery()
+        .label("drain_until"),
     )
     .select_from(
         _tenant.outerjoin(
@@ -45,7 +53,10 @@ PIN = (
     )
     .where(_tenant.c.id == _given("tenant_id", _tenant.c.id))
 )
-"""What serves under a kind and name, and the state of the tenant. Takes p_tenant_id, p_kind, p_name."""
+"""What serves under a kind and name, until when it drains, and the state of the tenant.
+
+Takes p_tenant_id, p_kind, p_name.
+"""
 
 RUN = sa.insert(_run)
 EVENT = sa.insert(_event)

@@ -102,7 +102,7 @@ async def _decide(
     conn: AsyncConnection, planned: Planned, tick: int, now: int, starter: queue.Starter | None
 ) -> tuple[Decision, str | None]:
     body = planned.body
-    if body.get("suspend"):
+    if body.get("suspend") or await _suspended(conn, planned):
         return "suspended", None
     overlap = body.get("overlap") or "skip"
     before = None if overlap == "allow" else await _still_working(conn, planned)
@@ -134,8 +134,18 @@ async def _decide(
                 "detail": problem.detail,
             },
         )
-        return _REFUSED.get(problem.code, "suspended"), None
+        drains = "drainUntil" in problem.extra
+        return "suspended" if drains else _REFUSED.get(problem.code, "suspended"), None
     return "started", row.id
+
+
+async def _suspended(conn: AsyncConnection, planned: Planned) -> bool:
+    """Whether somebody suspended the schedule as a resource."""
+    table = tables.resource
+    query = sa.select(table.c.suspended_by).where(
+        table.c.tenant_id == planned.tenant_id, table.c.kind == "Schedule", table.c.name == planned.name
+    )
+    return await conn.scalar(query) is not None
 
 
 async def _still_working(conn: AsyncConnection, planned: Planned) -> str | None:

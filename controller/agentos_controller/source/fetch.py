@@ -1,150 +1,228 @@
-"""Fetching a remote repository into a bare mirror, by a hardened `git fetch` that can be killed.
+"""Mirrors of remote repositories: bare, one for each address and way to reach it, however many sources read it.
 
-The child gets no environment but what stands here: no configuration of system or user, no hooks, no helpers, no prompt,
-an empty home, one allowed protocol, no redirects. The address it dials is the one `dial` checked. A credential
-travels in the environment, never in the arguments. Reading what was fetched is `git`'s job.
+A look asks which refs there are; only where one that somebody follows has moved is anything fetched, and then exactly
+those. What is fetched arrives beside the mirror and is counted before it is let in, so that a look that fails, is
+refused or dies leaves the mirror as it was. How git is run stands in `child`, how a remote is reached in `reach`;
+reading what was fetched is `git`'s job.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import contextlib
 import hashlib
-import os
+import json
+import re
 import shutil
-import signal
-from collections.abc import Awaitable, Callable
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from agentos_controller.source import address, git, snapshot
+from agentos_controller.source import address, child, git, reach, snapshot, trouble
 from agentos_engine import errors
 
-Dial = Callable[[str, int], Awaitable[str]]
-"""Host and port to the one IP address that may be dialled; raises `errors.Handled` if there is none."""
+MAX_REFS = 250_000
+MAX_PACKS = 50
+"""Packs of a mirror above which they are made one."""
+_ADVERTISED = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\t(HEAD|refs/(?:heads|tags)/[^\s^~:?*\[\\]+)(\^\{\})?")
 
-TIMEOUT = 120.0
-"""Seconds after which a fetch is killed."""
-MAX_FILE = 2 << 30
-"""Bytes; no file the child writes (a pack) may grow larger."""
 
-_OPTIONS = (
-    ("core.hooksPath", "/dev/null"),
-    ("core.symlinks", "false"),
-    ("credential.helper", ""),
-    ("fetch.fsckObjects", "true"),
-    ("fetch.recurseSubmodules", "false"),
-    ("gc.auto", "0"),
-    ("http.followRedirects", "false"),
-    ("http.lowSpeedLimit", "1000"),
-    ("http.lowSpeedTime", "30"),
-    ("maintenance.auto", "false"),
-    ("protocol.version", "2"),
-)
+_FETCH = (
+    "fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head", "--refmap=", "--update-shallow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one fetch: seconds, bytes packed, objects."""
+
+    timeout: float = 120.0
+    size: int = 2 << 30
+    objects: int = 5_000_000
+
+    def widened(self, other: Limits) -> Limits:
+        """What satisfies both: a fetch is shared by all who read the repository."""
+        return Limits(max(self.timeout, other.timeout), max(self.size, other.size), max(self.objects, other.objects))
 
 
 class Mirrors:
-    """The bare mirrors of remote repositories under `root`, one per URL."""
+    """The mirrors of remote repositories under `root`."""
 
     def __init__(
-        self,
-        root: Path,
-        *,
-        dial: Dial | None = None,
-        counters: snapshot.Counters | None = None,
-        timeout: float = TIMEOUT,
+        self, root: Path, *, dial: reach.Dial | None = None, counters: snapshot.Counters | None = None
     ) -> None:
         self.root = root
         self.counters = counters or snapshot.Counters()
         self._dial = dial
-        self._timeout = timeout
 
-    def folder(self, url: str) -> Path:
-        return self.root / (hashlib.sha256(url.encode()).hexdigest()[:32] + ".git")
+    def folder(self, where: address.Address) -> Path:
+        access = where.access or address.Access()
+        named = json.dumps([where.url, access.auth, access.known_hosts, access.ca])
+        return self.root / (hashlib.sha256(named.encode()).hexdigest()[:32] + ".git")
 
     @property
     def home(self) -> Path:
         return self.root / "home"
 
-    async def fetch(self, where: address.Address, token: str | None = None) -> None:
-        """Bring the mirror of `where` up to date with the branches and tags of its remote.
-
-        `token` is sent as the password of basic authentication, which the large hosts accept for tokens.
+    async def look(
+        self,
+        wanted: Sequence[address.Address],
+        limits: Limits | None = None,
+        secret: reach.Secret | None = None,
+    ) -> None:
+        """Bring the mirror of `wanted`, which differ in what they follow only, up to date with its remote.
 
         Raises:
-            errors.Retry: ``SourceUnavailable``, with what git said.
+            errors.Handled: what kept it from being so; the mirror is as it was.
         """
-        folder = self.folder(where.url)
-        if not (folder / "HEAD").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            await self._git(self.root, "init", "--quiet", "--bare", "--template=", "--", str(folder))
-        environment = await self._network(where, token)
+        limits = limits or Limits()
+        where = wanted[0]
+        folder = self.folder(where)
+        if not _begun(folder):
+            await self._git(self.root, ("init", "--quiet", "--bare", "--template=", "--", str(folder)), limits)
+        async with reach.open(where, self.root / "reach", dial=self._dial, secret=secret) as reached:
+            self.counters.looks += 1
+            said = await self._git(folder, ("ls-remote", "--symref", "--", where.url), limits, reached)
+            refs, head = _advertised(said)
+            follow = {name for one in wanted for name in _followed(one, refs, head)}
+            mirror = self.open(where)
+            missing = [name for name in sorted(follow) if not mirror.has(refs[name])]
+            for one in wanted:
+                if one.is_commit and not mirror.has(one.ref or ""):
+                    missing = sorted(refs)
+            if missing:
+                await self._fetch(folder, where.url, missing, limits, reached)
+        mirror.take_refs({name: refs[name] for name in follow}, head)
+        if len(list((folder / "objects/pack").glob("*.pack"))) > MAX_PACKS:
+            # What no ref reaches any more is kept: it may be what serves.
+            await self._git(folder, ("repack", "-a", "-d", "-k", "-q"), limits)
+
+    async def _fetch(
+        self, folder: Path, url: str, names: Sequence[str], limits: Limits, reached: reach.Reached
+    ) -> None:
         self.counters.fetches += 1
-        refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        command = ["fetch", "--quiet", "--prune", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
-        await self._git(folder, *command, "--", where.url, *refs, environment=environment)
-        head = await self._git(folder, "ls-remote", "--symref", "--", where.url, "HEAD", environment=environment)
-        for line in head.splitlines():
-            if line.startswith("ref: refs/heads/") and line.endswith("\tHEAD"):
-                branch = line[len("ref: ") : -len("\tHEAD")]
-                address.check_ref(branch.removeprefix("refs/heads/"))
-                await self._git(folder, "symbolic-ref", "HEAD", branch)
+        objects = folder / "objects"
+        shallow = folder / "shallow"
+        shallow.unlink(missing_ok=True)
+        with _beside(folder) as arriving:
+            beside = {"GIT_OBJECT_DIRECTORY": str(arriving), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}
+            # Without a destination no ref moves: that is for when everything is in.
+            what = names if len(names) <= 1_000 else ("refs/heads/*", "refs/tags/*")
+            try:
+                await self._git(folder, (*_FETCH, "--", url, *what), limits, reached, beside)
+            except errors.Handled:
+                if any(file.stat().st_size >= limits.size // 512 * 512 for file in arriving.glob("pack/*")):
+                    message = f"the fetch is larger than the {limits.size:,} bytes allowed"
+                    raise trouble.of("SourceTooLarge", message) from None
+                raise
+            if shallow.exists():
+                shallow.unlink()
+                message = "the remote is a shallow clone, without the history that is needed"
+                raise trouble.of("SourceShallow", message)
+            count = sum(_objects(index) for index in arriving.glob("pack/*.idx"))
+            if count > limits.objects:
+                raise trouble.of(
+                    "SourceTooLarge", f"the fetch brings {count:,} objects, more than the {limits.objects:,} allowed"
+                )
+            (objects / "pack").mkdir(exist_ok=True)
+            for suffix in (".pack", ".rev", ".idx"):  # a pack counts from when its index is there
+                for file in arriving.glob(f"pack/*{suffix}"):
+                    file.rename(objects / "pack" / file.name)
 
-    async def _network(self, where: address.Address, token: str | None) -> dict[str, str]:
-        options: list[tuple[str, str]] = []
-        parts = urlsplit(where.url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if self._dial is not None:
-            options.append(("http.curloptResolve", f"{host}:{port}:{await self._dial(host, port)}"))
-        if token is not None:
-            basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-            options.append((f"http.{where.url}.extraHeader", f"Authorization: Basic {basic}"))
-        environment = {"GIT_ALLOW_PROTOCOL": parts.scheme}
-        for index, (key, value) in enumerate([*_OPTIONS, *options]):
-            environment[f"GIT_CONFIG_KEY_{index}"] = key
-            environment[f"GIT_CONFIG_VALUE_{index}"] = value
-        return {**environment, "GIT_CONFIG_COUNT": str(len(_OPTIONS) + len(options))}
-
-    async def _git(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scrubbed = {
-            "PATH": os.defpath if shutil.which("git", path=os.defpath) else os.environ.get("PATH", os.defpath),
-            "HOME": str(self.home),
-            "LC_ALL": "C",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": "none",
-            "GIT_ASKPASS": "/bin/false",
-            "GIT_PROTOCOL_FROM_USER": "0",
-            **(environment or {}),
-        }
-        # The shell only sets the limit on file size (in 512-byte blocks); arguments reach git as they are.
-        limited = ["sh", "-c", f'ulimit -f {MAX_FILE // 512}; exec git "$@"', "git", *arguments]
-        child = await asyncio.create_subprocess_exec(
-            *limited,
-            cwd=folder,
-            env=scrubbed,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            process_group=0,
+    async def _git(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        limits: Limits,
+        reached: reach.Reached | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        reached = reached or reach.Reached("none")
+        return await child.git(
+            folder,
+            arguments,
+            child.Bounds(limits.timeout, limits.size),
+            home=self.home,
+            protocol=reached.protocol,
+            options=reached.options,
+            environment={**reached.environment, **(environment or {})},
         )
-        try:
-            out, err = await asyncio.wait_for(child.communicate(), self._timeout)
-        except TimeoutError:
-            raise errors.Retry("SourceUnavailable", f"git {arguments[0]} took over {self._timeout:g} s") from None
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                await child.wait()
-        if child.returncode != 0:
-            said = " ".join(err.decode(errors="replace").split())[-400:]
-            raise errors.Retry("SourceUnavailable", f"git {arguments[0]} failed: {said}")
-        return out.decode(errors="replace")
 
     def open(self, where: address.Address) -> git.Repository:
         """The mirror of `where` as it was last fetched. Raises `errors.Stall` if it never was."""
-        return git.Repository(self.folder(where.url), self.home, self.counters)
+        return git.Repository(self.folder(where), self.home, self.counters)
+
+    def forget(self, where: address.Address) -> None:
+        """Drop a mirror that cannot be read any more: the next look fetches it anew."""
+        shutil.rmtree(self.folder(where), ignore_errors=True)
+
+    def keep(self, wanted: Iterable[address.Address]) -> None:
+        """Remove the mirrors of all but `wanted`."""
+        known = {self.folder(where) for where in wanted}
+        for folder in self.root.glob("*.git"):
+            if folder not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is a mirror. What is none is removed, and where it will stand is made."""
+    if (folder / "HEAD").is_file():
+        return True
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return False
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A folder for objects that are not let in yet; what a process before left of it is removed."""
+    for left in folder.glob("arriving-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    arriving = Path(tempfile.mkdtemp(prefix="arriving-", dir=folder))
+    (arriving / "pack").mkdir()
+    try:
+        yield arriving
+    finally:
+        shutil.rmtree(arriving, ignore_errors=True)
+
+
+def _objects(index: Path) -> int:
+    """How many objects a pack has, by its index: the last entry of the fan-out table of version 2."""
+    with index.open("rb") as file:
+        start = file.read(8 + 256 * 4)
+    count: int = struct.unpack(">I", start[-4:])[0]
+    return count
+
+
+def _advertised(said: str) -> tuple[dict[str, str], str | None]:
+    """Every branch and tag with the object it names, and the branch that HEAD stands for."""
+    refs: dict[str, str] = {}
+    head = None
+    for line in said.splitlines():
+        if line.startswith("ref: ") and line.endswith("\tHEAD"):
+            head = line[len("ref: ") : -len("\tHEAD")]
+            continue
+        match = _ADVERTISED.fullmatch(line)
+        if match is None or match[3]:
+            continue
+        if match[2] != "HEAD":
+            refs[match[2]] = match[1]
+        if len(refs) > MAX_REFS:
+            raise errors.Stall("SourceTooLarge", f"the remote has more than {MAX_REFS:,} branches and tags")
+    return refs, head if head in refs else None
+
+
+def _followed(one: address.Address, refs: Mapping[str, str], head: str | None) -> Iterator[str]:
+    """The full names of the refs that matter to `one`, of those there are."""
+    if one.branch is not None:
+        yield from (name for name in address.candidates(one.branch)[:1] if name in refs)
+    if one.semver is not None:
+        name = git.newest(one.semver, refs)
+        if name is not None:
+            yield name
+    elif one.ref is None:
+        if head is not None:
+            yield head
+    elif not one.is_commit:
+        yield from [name for name in address.candidates(one.ref) if name in refs][:1]

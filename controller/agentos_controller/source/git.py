@@ -6,7 +6,7 @@ is walked iteratively under a cap, because a few objects can describe an endless
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import pygit2
 from pygit2.enums import FileMode, ObjectType
 
-from agentos_controller.source import address, libgit, snapshot
+from agentos_controller.source import address, libgit, snapshot, versions
 from agentos_engine import errors
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """The id of the empty tree; also stands for a source's path that does not exist at a revision."""
 
+_TAGS = "refs/tags/"
 _MAX_DEPTH = 64
 _REMEMBERED = 32
 """Folders above the roots of sources that are remembered: many sources of one repository share them."""
@@ -59,15 +60,21 @@ class Repository:
         except (pygit2.GitError, KeyError) as error:
             raise errors.Stall("SourceInvalid", f"{folder} is no git repository: {error}") from None
 
-    def resolve(self, ref: str | None) -> str:
-        """The commit id that `ref` (a branch, a tag or a full commit id; None for HEAD) names now.
+    def resolve(self, ref: str | None, semver: str | None = None) -> str:
+        """The commit id that `ref` names now: a branch or tag by its short or full name (a branch is meant before a
+        tag), or a full commit id; None for HEAD. With `semver` the newest tag inside that range.
 
         Raises:
-            errors.Stall: ``SourceInvalid`` if it names none.
+            errors.Stall: ``SourceRefGone`` or ``SourceEmpty`` if it names none.
         """
+        if semver is not None:
+            name = newest(semver, self.git.references)
+            if name is None:
+                raise errors.Stall("SourceRefGone", f"no tag of {self.folder.name} is in the range {semver!r}")
+            return self._commit_id(str(self.git.lookup_reference(name).resolve().target))
         if ref is not None:
             address.check_ref(ref)
-        names = ["HEAD"] if ref is None else [f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/remotes/origin/{ref}"]
+        names = ("HEAD",) if ref is None else (*address.candidates(ref), f"refs/remotes/origin/{ref}")
         for name in names:
             try:
                 target = self.git.lookup_reference(name).resolve().target
@@ -76,8 +83,32 @@ class Repository:
             return self._commit_id(str(target))
         if ref is not None and address.Address("", ref, local=True).is_commit:
             return self._commit_id(ref)
-        what = "HEAD names no commit yet" if ref is None else f"there is no branch, tag or commit {ref!r}"
-        raise errors.Stall("SourceInvalid", f"{what} in {self.folder.name}")
+        if ref is None:
+            raise errors.Stall("SourceEmpty", f"HEAD names no commit yet in {self.folder.name}")
+        raise errors.Stall("SourceRefGone", f"there is no branch, tag or commit {ref!r} in {self.folder.name}")
+
+    def has(self, oid: str) -> bool:
+        """Whether the object is here."""
+        try:
+            return bool(oid in self.git)
+        except (ValueError, pygit2.GitError):
+            return False
+
+    def take_refs(self, refs: Mapping[str, str], head: str | None) -> None:
+        """Let the branches and tags be exactly `refs` (full name to object id), and HEAD the branch `head`.
+
+        Raises:
+            errors.Retry: ``SourceUnavailable``, one of the objects is not here: it moved while it was looked at.
+        """
+        for name, oid in refs.items():
+            if not self.has(oid):
+                raise errors.Retry("SourceUnavailable", f"{name} moved while it was looked at")
+        for name in set(self.git.references) - refs.keys():
+            self.git.references.delete(name)
+        for name, oid in refs.items():
+            self.git.references.create(name, oid, force=True)
+        if head is not None:
+            self.git.references.create("HEAD", head, force=True)
 
     def _commit_id(self, oid: str) -> str:
         try:
@@ -86,7 +117,7 @@ class Repository:
         except (pygit2.GitError, ValueError):
             commit = None
         if commit is None:
-            raise errors.Stall("SourceInvalid", f"{oid} is no commit of {self.folder.name}")
+            raise errors.Stall("SourceRefGone", f"{oid} is no commit of {self.folder.name}")
         return str(commit.id)
 
     def _commit(self, revision: str) -> pygit2.Commit:
@@ -233,6 +264,21 @@ def _folder(entry: _Entry | None) -> str:
 
 def _plain(entry: _Entry | None) -> _Entry | None:
     return None if entry is None or entry[1] == FileMode.TREE else entry
+
+
+def newest(semver: str, refs: Iterable[str]) -> str | None:
+    """The full name of the tag among `refs` with the newest version inside the range; None if there is none.
+
+    Raises:
+        errors.Stall: ``SourceInvalid``, it is no range.
+    """
+    try:
+        range_ = versions.parse_range(semver)
+    except ValueError as error:
+        raise errors.Stall("SourceInvalid", f"semver {semver!r}: {error}") from None
+    tags = (name.removeprefix(_TAGS) for name in refs if name.startswith(_TAGS))
+    found = versions.newest(range_, tags)
+    return None if found is None else _TAGS + found
 
 
 def is_repository(folder: Path) -> bool:

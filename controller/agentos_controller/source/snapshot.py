@@ -25,12 +25,14 @@ class Counters:
 
     blobs: int = 0
     trees: int = 0
+    looks: int = 0
     fetches: int = 0
     bytes: int = 0
 
     def add(self, other: Counters) -> None:
         self.blobs += other.blobs
         self.trees += other.trees
+        self.looks += other.looks
         self.fetches += other.fetches
         self.bytes += other.bytes
 

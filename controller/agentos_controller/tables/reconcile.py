@@ -113,6 +113,9 @@ resource = sa.Table(
     sa.Index("ix_resource_tenant_id_artifact_digest", "tenant_id", "artifact_digest"),
     sa.Index("ix_resource_tenant_id_updated_at", "tenant_id", "updated_at"),
     sa.Index("ix_resource_tenant_id_source_id_path", "tenant_id", "source_id", "path"),
+    # What ends by itself: few, and looked for often.
+    partial("ix_resource_suspended_until", "suspended_until", where="suspended_until IS NOT NULL"),
+    partial("ix_resource_drain_until", "drain_until", where="drain_until IS NOT NULL"),
 )
 
 resource_label = sa.Table(

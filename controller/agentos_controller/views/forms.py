@@ -57,6 +57,13 @@ def conditions(packed: Iterable[Sequence[Any]] | None, observed: str | None = No
     ]
 
 
+def suspension(row: Row) -> shapes.Suspension | None:
+    """Who suspended what a row tells of, if anybody did."""
+    if row.suspended_by is None:
+        return None
+    return {"by": row.suspended_by, "reason": row.suspended_reason, "until": time(row.suspended_until)}
+
+
 def status_of(packed: Iterable[Sequence[Any]] | None, type_: str) -> str:
     """The status of one stored condition, ``Unknown`` if it was never reported."""
     return next((str(condition[1]) for condition in packed or () if condition[0] == type_), "Unknown")

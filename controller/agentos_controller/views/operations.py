@@ -96,9 +96,15 @@ async def schedules(conn: AsyncConnection, tenant_id: str, wanted: paging.Page) 
     """One page of a tenant's schedules by name, each with its last fires."""
     stored, fire = tables.schedule_state, tables.fire
     body = sa.and_(tables.artifact.c.tenant_id == tenant_id, tables.artifact.c.digest == stored.c.artifact_digest)
+    resource = sa.and_(
+        tables.resource.c.tenant_id == stored.c.tenant_id,
+        tables.resource.c.kind == "Schedule",
+        tables.resource.c.name == stored.c.name,
+    )
     query = (
-        sa.select(stored, tables.artifact.c.body)
+        sa.select(stored, tables.artifact.c.body, tables.resource.c.suspended_by)
         .outerjoin_from(stored, tables.artifact, body)
+        .outerjoin(tables.resource, resource)
         .where(stored.c.tenant_id == tenant_id)
         .order_by(stored.c.name)
         .limit(wanted.fetch)
@@ -135,7 +141,7 @@ def _schedule_shape(row: forms.Row, fires: list[shapes.Fire]) -> shapes.Schedule
         "timezone": body.get("timezone"),
         "lastTick": forms.time(row.last_tick),
         "nextTick": forms.time(row.next_tick),
-        "suspended": row.suspended,
+        "suspended": row.suspended or row.suspended_by is not None,
         "misses": row.misses,
         "fires": fires,
     }

@@ -56,6 +56,9 @@ _WHOLE = (
     _row.c.interface,
     _row.c.files,
     _row.c.suspended_by,
+    _row.c.suspended_reason,
+    _row.c.suspended_until,
+    _row.c.drain_until,
 )
 _FROM = _row.outerjoin(tables.source, tables.source.c.id == _row.c.source_id)
 
@@ -178,6 +181,8 @@ async def one(conn: AsyncConnection, tenant_id: str, tenant: str, kind: str, nam
         "interface": row.interface or {},
         "files": list(row.files or ()),
         "suspended": row.suspended_by is not None,
+        "suspension": forms.suspension(row),
+        "drainUntil": forms.time(row.drain_until),
     }
 
 

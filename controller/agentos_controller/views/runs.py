@@ -30,12 +30,13 @@ _SUMMARY = tuple(column for column in _run.c if column.name not in ("input", "ou
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs: of a target, in a state."""
+    """Which runs: of a target, in a state; `live`: that have not ended."""
 
     kind: str | None = None
     name: str | None = None
     state: str | None = None
     thread: str | None = None
+    live: bool = False
 
 
 async def listed(
@@ -51,6 +52,8 @@ async def listed(
     ):
         if value is not None:
             query = query.where(column == value)
+    if chosen.live:
+        query = query.where(_run.c.state.in_(tables.LIVE))
     if wanted.after is not None:
         query = query.where(_run.c.id < wanted.after[0])
     found = (await conn.execute(query)).all()

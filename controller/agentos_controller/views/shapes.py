@@ -59,6 +59,24 @@ class Hold(TypedDict):
     until: str | None
 
 
+class Suspension(TypedDict):
+    by: str
+    reason: str | None
+    until: str | None
+    """When it ends by itself."""
+
+
+class Prune(TypedDict):
+    digest: str
+    """What an approval has to name."""
+    count: int
+    total: int
+    """How many resources serve, of which `count` would be removed."""
+    resources: list[str]
+    """The first of them, as `Kind/name`."""
+    since: str
+
+
 class Tenant(TypedDict):
     name: str
     platform: bool
@@ -67,6 +85,9 @@ class Tenant(TypedDict):
     conditions: list[Condition]
     activeGeneration: int | None
     hold: Hold | None
+    suspension: Suspension | None
+    prune: Prune | None
+    """The removal that waits for an approval."""
     counts: Counts
     createdAt: str
 
@@ -82,10 +103,14 @@ class Source(TypedDict):
     """The last revision that was reconciled."""
     observed: str | None
     """What its ref named at the last look; another one where its rules hold the newest back."""
+    accepted: str | None
+    """The revision that somebody let in although the source would refuse it."""
+    acceptedBy: str | None
     fetchedAt: str | None
     failures: int
     error: str | None
     suspended: bool
+    suspension: Suspension | None
     webhook: str | None
     """The path a forge delivers to; None where the source names no secret for it."""
     ready: bool
@@ -137,6 +162,9 @@ class Resource(ResourceSummary):
     interface: dict[str, Any]
     files: list[str]
     suspended: bool
+    suspension: Suspension | None
+    drainUntil: str | None
+    """Removed: it takes no new runs, and goes when those in flight have ended, at the latest then."""
 
 
 class ArtifactView(TypedDict):

@@ -83,6 +83,8 @@ def _shape(row: forms.Row, counts: shapes.Counts) -> shapes.Tenant:
         "conditions": forms.conditions(row.conditions),
         "activeGeneration": row.active_seq,
         "hold": _hold(row.hold),
+        "suspension": forms.suspension(row),
+        "prune": _prune(row.prune),
         "counts": counts,
         "createdAt": forms.time(row.created_at),
     }
@@ -100,8 +102,22 @@ def _hold(hold: dict[str, Any] | None) -> shapes.Hold | None:
     }
 
 
-async def sources(conn: AsyncConnection, only: str | None, wanted: paging.Page) -> shapes.Page[shapes.Source]:
-    """One page of the sources, by id; of one tenant where `only` is its id."""
+def _prune(prune: dict[str, Any] | None) -> shapes.Prune | None:
+    if not prune:
+        return None
+    return {
+        "digest": prune["digest"],
+        "count": prune["count"],
+        "total": prune["total"],
+        "resources": prune["refs"],
+        "since": forms.time(int(prune["since"])),
+    }
+
+
+async def sources(
+    conn: AsyncConnection, only: str | None, wanted: paging.Page, platform_webhook: str | None = None
+) -> shapes.Page[shapes.Source]:
+    """One page of the sources, by id; of one tenant where `only` is its id. `platform_webhook`: `webhook_secret`."""
     query = _sources().order_by(_source.c.id).limit(wanted.fetch)
     if only is not None:
         query = query.where(_source.c.tenant_id == only)
@@ -109,17 +125,22 @@ async def sources(conn: AsyncConnection, only: str | None, wanted: paging.Page) 
         query = query.where(_source.c.id > wanted.after[0])
     found = (await conn.execute(query)).all()
     rows, cursor = paging.cut(SOURCES, found, wanted, lambda row: (row.id,))
-    return {"items": [_source_shape(row) for row in rows], "nextCursor": cursor}
+    return {"items": [_source_shape(row, platform_webhook) for row in rows], "nextCursor": cursor}
 
 
-async def source(conn: AsyncConnection, source_id: str, only: str | None) -> shapes.SourceDetail:
+async def source(
+    conn: AsyncConnection, source_id: str, only: str | None, platform_webhook: str | None = None
+) -> shapes.SourceDetail:
     """A source with the diagnostics of its last revision.
 
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
     """
-    row = await _source_row(conn, source_id, only)
-    return {**_source_shape(row), "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id)}
+    row = await source_row(conn, source_id, only)
+    return {
+        **_source_shape(row, platform_webhook),
+        "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id),
+    }
 
 
 async def revisions(
@@ -130,7 +151,7 @@ async def revisions(
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
     """
-    row = await _source_row(conn, source_id, only)
+    row = await source_row(conn, source_id, only)
     made = tables.generation
     query = sa.select(made).where(made.c.tenant_id == row.tenant_id, made.c.source_id == source_id)
     if wanted.after is not None:
@@ -149,7 +170,12 @@ async def revisions(
     return {"items": items, "nextCursor": cursor}
 
 
-async def _source_row(conn: AsyncConnection, source_id: str, only: str | None) -> forms.Row:
+async def source_row(conn: AsyncConnection, source_id: str, only: str | None) -> forms.Row:
+    """The row of a source.
+
+    Raises:
+        Problem: NotFound, also where it is not of the tenant `only`.
+    """
     query = _sources().where(_source.c.id == source_id)
     if only is not None:
         query = query.where(_source.c.tenant_id == only)
@@ -160,12 +186,12 @@ async def _source_row(conn: AsyncConnection, source_id: str, only: str | None) -
 
 
 def _sources() -> forms.Query:
-    return sa.select(_source, _tenant.c.name.label("tenant")).join_from(
+    return sa.select(_source, _tenant.c.name.label("tenant"), _tenant.c.platform, _tenant.c.spec).join_from(
         _source, _tenant, sa.and_(_tenant.c.id == _source.c.tenant_id, _tenant.c.deleted_at.is_(None))
     )
 
 
-def _source_shape(row: forms.Row) -> shapes.Source:
+def _source_shape(row: forms.Row, platform_webhook: str | None) -> shapes.Source:
     return {
         "id": row.id,
         "tenant": row.tenant,
@@ -175,10 +201,27 @@ def _source_shape(row: forms.Row) -> shapes.Source:
         "path": row.path,
         "revision": row.head,
         "observed": row.observed,
+        "accepted": row.accepted,
+        "acceptedBy": row.accepted_by,
         "fetchedAt": forms.time(row.fetched_at),
         "failures": row.failures,
         "error": row.error,
         "suspended": row.suspended_by is not None,
+        "suspension": forms.suspension(row),
+        "webhook": f"/v1/sources/{row.id}/webhook" if webhook_secret(row, platform_webhook) is not None else None,
         "ready": row.ready == "True",
         "conditions": forms.conditions(row.conditions),
     }
+
+
+def webhook_secret(row: forms.Row, platform_webhook: str | None) -> str | None:
+    """The name of the platform's secret that deliveries about a source are signed with.
+
+    `row` has the source's `name`, and `platform` and `spec` of its tenant; what is said of the platform's own source
+    stands in no row.
+    """
+    if row.platform:
+        return platform_webhook
+    spec = next((each for each in (row.spec or {}).get("sources", ()) if each["name"] == row.name), {})
+    name: str | None = (spec.get("webhook") or {}).get("secret")
+    return name

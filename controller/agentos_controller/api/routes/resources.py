@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from agentos_controller.api import answers, deps, routing
-from agentos_controller.views import diagnostics, generations, happenings, paging, resources
+from agentos_controller.api import answers, deps, idempotency, pauses, routing
+from agentos_controller.views import diagnostics, generations, happenings, paging, resources, runs
 
 router = routing.router("resources", "/v1/tenants/{tenant}/resources")
 
@@ -104,3 +105,77 @@ async def list_resource_diagnostics(
     page = paging.page(diagnostics.LISTING, limit, cursor, diagnostics.CURSOR)
     async with call.parts.database.read() as conn:
         return answers.Json(await diagnostics.listed(conn, call.tenant_id, page, kind, name))
+
+
+@router.get(
+    "/{kind}/{name}/runs", **answers.answers("Page[RunSummary]", "Runs of it that have not ended, newest first")
+)
+async def list_resource_runs(
+    call: deps.ResourceRead,
+    kind: deps.Kind,
+    name: deps.Name,
+    limit: deps.Limit = paging.DEFAULT_LIMIT,
+    cursor: deps.Cursor = None,
+) -> Response:
+    """List the runs of a resource that are in flight: a drain waits for them."""
+    page = paging.page(runs.RUNS, limit, cursor, runs.CURSOR)
+    chosen = runs.Filter(kind, name, live=True)
+    async with call.parts.database.read() as conn:
+        return answers.Json(await runs.listed(conn, call.tenant_id, call.tenant_name, chosen, page))
+
+
+_COMMAND = answers.answers(
+    "Command", "Accepted; follow the command", status=202, problems=("Conflict",), preconditions=True
+)
+
+
+@router.post("/{kind}/{name}/suspend", **_COMMAND)
+async def suspend_resource(
+    call: deps.ResourceOperate,
+    kind: deps.Kind,
+    name: deps.Name,
+    request: Request,
+    body: pauses.Suspend,
+    idempotency_key: idempotency.Key = None,
+) -> Response:
+    """Let a resource serve as it does, whatever its source asks for. A Schedule does not fire meanwhile.
+
+    One that is suspended already gets the new reason and end.
+    """
+
+    async def check(conn: AsyncConnection) -> None:
+        await _suspended_by(conn, call, request, kind, name)
+
+    subject = _subject(call, kind, name)
+    return await pauses.order(call, request, idempotency_key, "suspend", subject, body, check)
+
+
+@router.post("/{kind}/{name}/resume", **_COMMAND)
+async def resume_resource(
+    call: deps.ResourceOperate,
+    kind: deps.Kind,
+    name: deps.Name,
+    request: Request,
+    idempotency_key: idempotency.Key = None,
+) -> Response:
+    """End the suspension of a resource: it follows its source again."""
+
+    async def check(conn: AsyncConnection) -> None:
+        pauses.require_suspended(await _suspended_by(conn, call, request, kind, name), f"{kind}/{name}")
+
+    subject = _subject(call, kind, name)
+    return await pauses.order(call, request, idempotency_key, "resume", subject, None, check)
+
+
+def _subject(call: deps.TenantCall, kind: str, name: str) -> pauses.Subject:
+    return pauses.Subject(call.tenant_id, {"kind": kind, "name": name}, f"{kind}/{name}")
+
+
+async def _suspended_by(
+    conn: AsyncConnection, call: deps.TenantCall, request: Request, kind: str, name: str
+) -> str | None:
+    """Who suspended the resource, which has to be there at the version the caller has seen."""
+    shown = await resources.one(conn, call.tenant_id, call.tenant_name, kind, name)
+    answers.require_match(request, resources.version(shown), f"{kind}/{name}")
+    suspension = shown["suspension"]
+    return suspension["by"] if suspension is not None else None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Path, Request
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from agentos_controller import tables
-from agentos_controller.api import answers, bodies, commands, deps, idempotency, routing
+from agentos_controller.api import answers, bodies, commands, deps, idempotency, pauses, routing
 from agentos_controller.views import diagnostics, generations, happenings, operations, paging, tenants
 from agentos_engine.errors import Problem
 
 router = routing.router("tenants", "/v1/tenants")
 
+_COMMAND = answers.answers(
+    "Command", "Accepted; follow the command", status=202, problems=("Conflict",), preconditions=True
+)
 Seq = Annotated[int, Path(ge=0, le=2**63 - 1, description="Number of the generation")]
 
 
@@ -59,23 +62,18 @@ async def get_generation(
         return answers.Json(await generations.one(conn, call.tenant_id, seq, page))
 
 
-class Rollback(bodies.Body):
+class Rollback(pauses.Term):
     generation: Annotated[int, Field(ge=1, le=2**63 - 1)]
     """The generation whose content shall serve again."""
     reason: bodies.Line | None = None
     """Why; kept with the hold and in the audit trail."""
 
 
-@router.post(
-    "/{tenant}/rollback",
-    **answers.answers(
-        "Command", "Accepted; follow the command", status=202, problems=("Conflict",), preconditions=True
-    ),
-)
+@router.post("/{tenant}/rollback", **_COMMAND)
 async def rollback_tenant(
     call: deps.TenantOperate, request: Request, body: Rollback, idempotency_key: idempotency.Key = None
 ) -> Response:
-    """Serve an older generation again and hold the tenant there until it is released."""
+    """Serve an older generation again and hold the tenant there, until it is released or as long as the body says."""
 
     async def check(conn: AsyncConnection) -> None:
         live = await _live(conn, call, request)
@@ -91,16 +89,13 @@ async def rollback_tenant(
             raise Problem("Conflict", f"generation {body.generation} never served")
 
     args = {"generation": body.generation, "reason": body.reason}
+    if (until := body.end(call.parts.clock.now_us())) is not None:
+        args["until"] = until
     wanted = commands.Wanted("rollback", call.tenant_id, args, f"Tenant/{call.tenant_name}", check)
     return await idempotency.once(call, request, idempotency_key, lambda: commands.accept(call, wanted))
 
 
-@router.post(
-    "/{tenant}/release",
-    **answers.answers(
-        "Command", "Accepted; follow the command", status=202, problems=("Conflict",), preconditions=True
-    ),
-)
+@router.post("/{tenant}/release", **_COMMAND)
 async def release_tenant(
     call: deps.TenantOperate, request: Request, idempotency_key: idempotency.Key = None
 ) -> Response:
@@ -114,14 +109,75 @@ async def release_tenant(
     return await idempotency.once(call, request, idempotency_key, lambda: commands.accept(call, wanted))
 
 
-async def _live(
-    conn: AsyncConnection, call: deps.TenantCall, request: Request
-) -> sa.Row[int | None, dict[str, object]]:
-    row = (
-        await conn.execute(
-            sa.select(tables.tenant.c.active_seq, tables.tenant.c.hold).where(tables.tenant.c.id == call.tenant_id)
-        )
-    ).one()
+@router.post("/{tenant}/suspend", **_COMMAND)
+async def suspend_tenant(
+    call: deps.TenantOperate, request: Request, body: pauses.Suspend, idempotency_key: idempotency.Key = None
+) -> Response:
+    """Leave the tenant as it is: commits are looked at and not applied; what serves goes on, and takes runs.
+
+    One that is suspended already gets the new reason and end.
+    """
+
+    async def check(conn: AsyncConnection) -> None:
+        await _live(conn, call, request)
+
+    return await pauses.order(call, request, idempotency_key, "suspend", _subject(call), body, check)
+
+
+@router.post("/{tenant}/resume", **_COMMAND)
+async def resume_tenant(
+    call: deps.TenantOperate, request: Request, idempotency_key: idempotency.Key = None
+) -> Response:
+    """End the suspension of a tenant: reconciling goes on with the newest revision."""
+
+    async def check(conn: AsyncConnection) -> None:
+        pauses.require_suspended((await _live(conn, call, request)).suspended_by, f"tenant {call.tenant_name}")
+
+    return await pauses.order(call, request, idempotency_key, "resume", _subject(call), None, check)
+
+
+def _subject(call: deps.TenantCall) -> pauses.Subject:
+    return pauses.Subject(call.tenant_id, {}, f"Tenant/{call.tenant_name}")
+
+
+class ApprovePrune(bodies.Body):
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """The removal that was looked at: `prune.digest` of the tenant. Another one is asked about anew."""
+    orphans: bool = False
+    """Or everything that is orphaned."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ApprovePrune:
+        if (self.digest is None) == (not self.orphans):
+            raise ValueError("give `digest`, or `orphans: true`")
+        return self
+
+
+@router.post("/{tenant}/approve-prune", **_COMMAND)
+async def approve_prune(
+    call: deps.TenantOperate, request: Request, body: ApprovePrune, idempotency_key: idempotency.Key = None
+) -> Response:
+    """Agree to the removal that the guard asks about, or let the orphans of the tenant go."""
+
+    async def check(conn: AsyncConnection) -> None:
+        asked = (await _live(conn, call, request)).prune
+        if body.digest is None:
+            return
+        if asked is None:
+            raise Problem("Conflict", f"tenant {call.tenant_name} asks about no removal")
+        if asked["digest"] != body.digest:
+            told = f"{asked['count']} of {asked['total']} resources would be removed now, others than were looked at"
+            raise Problem("Conflict", told, current=asked["digest"])
+
+    args = {"digest": body.digest} if body.digest is not None else {"orphans": True}
+    wanted = commands.Wanted("approve-prune", call.tenant_id, args, f"Tenant/{call.tenant_name}", check)
+    return await idempotency.once(call, request, idempotency_key, lambda: commands.accept(call, wanted))
+
+
+async def _live(conn: AsyncConnection, call: deps.TenantCall, request: Request) -> Any:
+    table = tables.tenant
+    columns = (table.c.active_seq, table.c.hold, table.c.suspended_by, table.c.prune)
+    row = (await conn.execute(sa.select(*columns).where(table.c.id == call.tenant_id))).one()
     answers.require_match(request, str(row.active_seq or 0), f"tenant {call.tenant_name}")
     return row
 

@@ -23,7 +23,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "source": {"suspended_until": Time, "observed": Rev, "accepted": Rev, "accepted_by": Text},
     "resource": {"suspended_until": Time, "quarantine_blob": Rev, "drain_until": Time},
 }
-
+ENDING = ("suspended_until", "drain_until")
+"""Columns of a resource by which is looked for what ends by itself."""
 
 BEFORE = ("reconcile", "rollback", "release")
 COMMANDS = (*BEFORE, "suspend", "resume", "approve-prune", "accept")
@@ -33,12 +34,17 @@ def upgrade() -> None:
     for table, columns in COLUMNS.items():
         for name, type_ in columns.items():
             op.add_column(table, sa.Column(name, type_, nullable=True))
+    for name in ENDING:
+        found = sa.text(f"{name} IS NOT NULL")
+        op.create_index(f"ix_resource_{name}", "resource", [name], sqlite_where=found, postgresql_where=found)
     _commands(COMMANDS)
 
 
 def downgrade() -> None:
     op.execute(sa.text("DELETE FROM command WHERE type NOT IN ('reconcile', 'rollback', 'release')"))
     _commands(BEFORE)
+    for name in ENDING:
+        op.drop_index(f"ix_resource_{name}", "resource")
     for table, columns in COLUMNS.items():
         for name in columns:
             op.drop_column(table, name)

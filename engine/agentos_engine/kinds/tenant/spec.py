@@ -120,7 +120,7 @@ class Source(fields.Node):
 
 
 class Prune(fields.Node):
-    """A guard against mass deletion: beyond one of these nothing is removed until a person approves."""
+    """A guard against mass deletion: beyond one of these nothing is removed until `agentos approve-prune`."""
 
     max_share: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the tenant's resources that one round may remove; default: 0.5."""
