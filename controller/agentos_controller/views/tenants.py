@@ -222,6 +222,7 @@ def webhook_secret(row: forms.Row, platform_webhook: str | None) -> str | None:
     """
     if row.platform:
         return platform_webhook
-    spec = next((each for each in (row.spec or {}).get("sources", ()) if each["name"] == row.name), {})
+    named = (each for each in (row.spec or {}).get("sources", ()) if each["name"] == row.name)
+    spec: dict[str, Any] = next(named, {})
     name: str | None = (spec.get("webhook") or {}).get("secret")
     return name
