@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import command_line, latency, scale
+from benchmarks import command_line, latency, push, scale
 
-ALL = {"commandline": command_line.main, "latency": latency.main, "scale": scale.main}
+ALL = {"commandline": command_line.main, "latency": latency.main, "push": push.main, "scale": scale.main}
 QUICK = {
     "commandline": ["--runs", "3"],
     "latency": ["--runs", "60"],
+    "push": ["--pushes", "10", "--tenants", "20", "--burst", "200"],
     "scale": ["--manifests", "1000", "--tenants", "10", "--small", "0", "--no-peer"],
 }
 
