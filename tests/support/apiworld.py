@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 
 from agentos_controller import audit, bulk, clock, database, ids, keys, secrets, tables
-from agentos_controller.api import app, parts
+from agentos_controller.api import app, deliveries, parts
 from agentos_controller.views import blobs, paging
 from agentos_engine import artifacts, conditions
 
@@ -105,6 +105,7 @@ class World:
         *,
         mount: secrets.Mounted | None = None,
         max_body: int = 1024 * 1024,
+        receiving: deliveries.Limits | None = None,
         **given: Any,
     ) -> None:
         self.db = db
@@ -112,7 +113,7 @@ class World:
         self.keys = keys.Keys(db, time)
         self.secrets = secrets.Secrets(db, secrets.KeyRing.open(directory / "secrets.key"), time, mount=mount)
         self.parts = parts.Parts(db, time, self.keys, self.secrets, **given)
-        self.app = app.create(self.parts, max_body=max_body)
+        self.app = app.create(self.parts, max_body=max_body, receiving=receiving)
         self._numbers = itertools.count(1)
 
     async def new_key(

@@ -82,6 +82,7 @@ LISTINGS = {
             Column("URL", _key("url")),
             Column("REF", _key("ref"), wide=True),
             Column("PATH", _key("path"), wide=True),
+            Column("WEBHOOK", _key("webhook"), wide=True),
             Column("FETCHED", _age("fetchedAt")),
         ),
         Column("NAME", _key("name")),
