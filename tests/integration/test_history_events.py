@@ -257,6 +257,19 @@ async def test_more_than_the_limits_allow(followed: Followed) -> None:
     assert await followed.state() == (followed.repo.head, "Ready")
 
 
+async def test_more_files_and_larger_ones_than_the_limits_allow(followed: Followed) -> None:
+    first = await followed.push("a")
+    await followed.follow(limits={"files": 3, "fileSize": "1KiB"})
+    await followed.push("b", **{f"m{number}": manifests.model(f"m{number}") for number in range(5)})
+    assert await followed.state() == (first, "SourceTooLarge")
+    followed.repo.write({f"agents/m{number}.yaml": None for number in range(5)})
+    last = await followed.push("c", large=manifests.model("large", "x" * 2_000))
+    assert await followed.state() == (last, "FileTooLarge")
+    assert await followed.world.reasons("acme") == {"Model/one": "Ready"}
+    await followed.follow(limits={"files": 3})
+    assert await followed.world.reasons("acme") == {"Model/one": "Ready", "Model/large": "Ready"}
+
+
 async def test_a_commit_that_is_not_signed(followed: Followed) -> None:
     ids: list[str] = []
 

@@ -172,7 +172,7 @@ TREES: dict[str, tuple[Callable[[Victim], str], tuple[str, ...]]] = {
     "name like an option": (_named("--upload-pack=touch canary.yaml"), READ),
     "same name in two cases": (lambda victim: victim.good((PLAIN, "GOOD.yaml", victim.blob(EVIL))), READ),
     "hundred folders deep": (_deep, ("SourceInvalid",)),
-    "ten to the twenty-sixth paths": (_many_paths_of_few_objects, ("SourceInvalid",)),
+    "ten to the twenty-sixth paths": (_many_paths_of_few_objects, ("SourceTooLarge",)),
     "ignore file of two megabytes": (_ignore(b"a\n" * 1_000_000), ("SourceInvalid",)),
     "ignore file that would never end": (_ignore(b"**/a*a*a*a*a*a*a*a*a*a*a*a*a*a*b\n" * 900), READ),
     "submodule with an option as its address": (_gitmodules("--upload-pack=touch canary"), REFUSED),

@@ -52,7 +52,7 @@ def read(place: Place, blob_id: str, reader: snapshot.Reader | None) -> load.Fil
     try:
         return load.load(reader.read(blob_id))
     except snapshot.FileTooLarge as error:
-        text = f"the file has {error.size} bytes, more than the {snapshot.MAX_BYTES} that are read"
+        text = f"the file has {error.size} bytes, more than the {error.limit} that are read"
         return _unreadable("FileTooLarge", text, "Split the file, or move data out of it.")
 
 
@@ -123,12 +123,17 @@ def _condition(diagnostics: list[Diagnostic] | tuple[Diagnostic, ...]) -> str:
 
 def _parsed(file: values.File, readers: Mapping[str, snapshot.Reader], built: values.Built) -> load.File:
     parsed: load.File | None = file.parsed
-    if parsed is not None and file.packed is None and not file.blob_id.startswith(FORBIDDEN):
+    if parsed is not None and file.packed is None and _holds_everywhere(file, parsed):
         built.parsed.append((file.blob_id, parsed.pack()))
     if parsed is None and file.packed is not None:
         parsed = load.File.unpack(file.packed)
     if parsed is None:
         parsed = read(file.place, file.blob_id, readers.get(file.place.source_id))
-        if not file.blob_id.startswith(FORBIDDEN):
+        if _holds_everywhere(file, parsed):
             built.parsed.append((file.blob_id, parsed.pack()))
     return parsed.at(file.place.path)
+
+
+def _holds_everywhere(file: values.File, parsed: load.File) -> bool:
+    """Whether the blob is the same file for every source: one that is too large is so by the limits of one of them."""
+    return not file.blob_id.startswith(FORBIDDEN) and all(one.code != "FileTooLarge" for one in parsed.diagnostics)

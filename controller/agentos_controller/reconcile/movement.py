@@ -17,7 +17,7 @@ from agentos_controller.reconcile import estate, gather, ruling, write
 from agentos_controller.reconcile.definitions import FORBIDDEN
 from agentos_controller.reconcile.gather import Moved
 from agentos_controller.reconcile.values import Place
-from agentos_controller.source import snapshot
+from agentos_controller.source import git, snapshot
 from agentos_engine import errors, paths
 
 Tree = snapshot.Snapshot
@@ -90,13 +90,22 @@ def look(tenant: estate.Tenant, rulings: ruling.Rulings) -> list[View]:
         source.error = ruled.stop
         revision = source.head if source.suspended else ruled.revision or source.head
         before = source.head if ruled.rewritten and not source.suspended else None
-        tree = known.snapshot(where, revision, source.path) if revision else None
+        tree = _limited(known.snapshot(where, revision, source.path), source) if revision else None
         author, subject = known.author(where, revision) if revision else (None, None)
         view = View(source, revision or "", tree, where.ref, author, subject, ruled.observed, before)
         if source.head is not None and source.head != revision:
             view.before = functools.partial(known.snapshot, where, source.head, source.path)
         views.append(view)
     return views
+
+
+def _limited(tree: snapshot.Snapshot | None, source: estate.Source) -> snapshot.Snapshot | None:
+    """`tree` under the limits of its source; a working copy has none."""
+    if isinstance(tree, git.GitSnapshot):
+        limits = source.spec.get("limits", {})
+        tree.max_files = min(tree.max_files, limits.get("files", tree.max_files))
+        tree.max_bytes = min(tree.max_bytes, limits.get("fileBytes", tree.max_bytes))
+    return tree
 
 
 async def find(conn: AsyncConnection, view: View, *, whole: bool) -> None:

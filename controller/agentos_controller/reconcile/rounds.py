@@ -66,7 +66,7 @@ def inputs_digest(tenant: estate.Tenant, policies: jobs.Policies) -> str:
             "compiler": artifacts.COMPILER,
             "schemas": schemas.VERSION,
             "policies": above,
-            "sources": sorted(source.id for source in tenant.sources),
+            "sources": sorted([source.id, source.spec.get("limits", {})] for source in tenant.sources),
             "tenant": {
                 "name": tenant.name,
                 "labels": tenant.spec.get("labels") or {},

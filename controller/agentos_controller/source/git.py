@@ -36,9 +36,12 @@ class Recipe:
     folder: Path
     revision: str
     path: str
+    max_bytes: int = snapshot.MAX_BYTES
 
     def open(self) -> GitSnapshot:
-        return Repository(self.folder, self.home).snapshot(self.revision, self.path)
+        tree = Repository(self.folder, self.home).snapshot(self.revision, self.path)
+        tree.max_bytes = self.max_bytes
+        return tree
 
 
 class Repository:
@@ -152,7 +155,7 @@ class Repository:
         if kind != ObjectType.BLOB:
             raise KeyError(blob_id)
         if size > limit:
-            raise snapshot.FileTooLarge(size)
+            raise snapshot.FileTooLarge(size, limit)
         self.counters.blobs += 1
         self.counters.bytes += size
         data: bytes = self.git.odb.read(blob_id)[1]
@@ -177,6 +180,8 @@ class GitSnapshot:
     revision: str
     tree: str
     path: str
+    max_files: int = snapshot.MAX_FILES
+    max_bytes: int = snapshot.MAX_BYTES
     _folders: dict[str, dict[str, _Entry]] = field(default_factory=dict)
 
     @property
@@ -184,10 +189,10 @@ class GitSnapshot:
         return self.repository.counters
 
     def recipe(self) -> Recipe:
-        return Recipe(self.repository.home, self.repository.folder, self.revision, self.path)
+        return Recipe(self.repository.home, self.repository.folder, self.revision, self.path, self.max_bytes)
 
     def read(self, blob_id: str, limit: int = snapshot.MAX_BYTES) -> bytes:
-        return self.repository.read(blob_id, limit)
+        return self.repository.read(blob_id, min(limit, self.max_bytes))
 
     def find(self, path: str) -> str | None:
         *folders, name = path.split("/")
@@ -247,8 +252,8 @@ class GitSnapshot:
                 if was == now:
                     continue
                 count += 1
-                if count > snapshot.MAX_FILES:
-                    raise errors.Stall("SourceInvalid", f"more than {snapshot.MAX_FILES} files changed or present")
+                if count > self.max_files:
+                    raise errors.Stall("SourceTooLarge", f"more than {self.max_files:,} files changed or present")
                 path = prefix + name
                 folders = [_folder(was), _folder(now)]
                 if folders[0] != folders[1] and enter(path):

@@ -54,11 +54,12 @@ class Changes:
 
 
 class FileTooLarge(Exception):
-    """A blob is larger than is ever read; `size` in bytes."""
+    """A blob is larger than is read here; `size` and `limit` in bytes."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limit: int = MAX_BYTES) -> None:
         super().__init__(size)
         self.size = size
+        self.limit = limit
 
 
 class Reader(Protocol):
