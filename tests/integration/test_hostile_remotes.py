@@ -1,7 +1,7 @@
 """Repositories made to do harm: each is refused or read as plain data, nothing runs, and what serves goes on.
 
 Every case stands on a real repository behind a real server, or on a server that speaks the protocol wrongly. A canary
-file outside says whether anything was run; what was read is counted. Addresses that are refused stand in
+file, wherever it appears, says that something was run; what was read is counted. Addresses that are refused stand in
 `test_source_git`, remotes that fail in `test_source_remote`.
 """
 
@@ -36,7 +36,6 @@ class Victim:
         self.folder = folder
         self.web = web
         self.repo = repos.Repo(folder / "served/repo.git", bare=True)
-        self.canary = folder / "canary"
         self.platform = repos.Repo(folder / "platform", bare=True)
         self.world = worlds.World(db, self.platform, folder / "state", clocks.ManualClock())
 
@@ -57,7 +56,7 @@ class Victim:
         await self.world.settle()
         owner = await self.world.tenant("acme")
         (row,) = await self.world.rows(tables.source.select().where(tables.source.c.tenant_id == owner.id))
-        assert not self.canary.exists()
+        assert [file for file in self.folder.rglob("canary*") if file.is_file()] == []
         assert "Model/good" in await self.world.live("acme")
         fine = manifests.model("fine", f"at {self.world.clock.now_us()}")
         await self.world.commit({"tenants/other/agents/good.yaml": fine})
@@ -269,6 +268,15 @@ def delta_bomb() -> bytes:
     return pack + hashlib.sha1(pack, usedforsecurity=False).digest()
 
 
+def _result(handler: Any, sent: bytes) -> bool:
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/x-git-upload-pack-result")
+    handler.send_header("Content-Length", str(len(sent)))
+    handler.end_headers()
+    handler.wfile.write(sent)
+    return True
+
+
 def _instead_of_a_pack(pack: bytes) -> git_servers.Misbehaviour:
     """Answers every fetch with `pack`; the refs are the real ones."""
 
@@ -282,12 +290,7 @@ def _instead_of_a_pack(pack: bytes) -> git_servers.Misbehaviour:
         chunks = [pack[at : at + 60_000] for at in range(0, len(pack), 60_000)]
         agreed = b"" if b"done" in body else _packet(b"acknowledgments\n") + _packet(b"ready\n") + b"0001"
         sent = agreed + _packet(b"packfile\n") + b"".join(_packet(b"\1" + chunk) for chunk in chunks) + b"0000"
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/x-git-upload-pack-result")
-        handler.send_header("Content-Length", str(len(sent)))
-        handler.end_headers()
-        handler.wfile.write(sent)
-        return True
+        return _result(handler, sent)
 
     return answer
 
@@ -323,12 +326,7 @@ def _advertising(lines: Callable[[], Iterator[bytes]]) -> git_servers.Misbehavio
             handler.given = body
             return False
         sent = b"".join(_packet(line + b"\n") for line in lines()) + b"0000"
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/x-git-upload-pack-result")
-        handler.send_header("Content-Length", str(len(sent)))
-        handler.end_headers()
-        handler.wfile.write(sent)
-        return True
+        return _result(handler, sent)
 
     return answer
 

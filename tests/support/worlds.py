@@ -12,6 +12,7 @@ from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import ids, tables
 from agentos_controller.reconcile import loop
+from agentos_controller.reconcile import options as operating
 from agentos_engine import errors
 from tests.support import repos
 
@@ -35,7 +36,7 @@ class World:
         self.db = db
         self.repo = repo
         self.clock = clock
-        self.options = loop.Options(**{"source": str(repo.folder), "state_dir": state, **options})
+        self.options = operating.Options(**{"source": str(repo.folder), "state_dir": state, **options})
         self.secrets = dict(secrets or {})
         self.restart()
 
