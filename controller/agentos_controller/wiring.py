@@ -41,6 +41,7 @@ from agentos_engine import errors
 
 if TYPE_CHECKING:
     from agentos_controller.reconcile import loop as reconciling
+    from agentos_controller.reconcile import options
     from agentos_controller.runs import services
 
 READY = "AgentOS is ready at {address}"
@@ -215,9 +216,10 @@ async def _reconciler(
 ) -> reconciling.Reconciler:
     await _import(_RECONCILES)
     from agentos_controller.reconcile import loop as reconciling
+    from agentos_controller.reconcile import options
 
     source, described = _source(chosen)
-    options = reconciling.Options(
+    asked = options.Options(
         source=source,
         platform=described,
         state_dir=chosen.state_dir,
@@ -226,7 +228,7 @@ async def _reconciler(
         drift_interval=chosen.drift_interval,
         workers=chosen.workers,
     )
-    return reconciling.Reconciler(db, options, time, dial=guard.dial, secret=_tokens(vault))
+    return reconciling.Reconciler(db, asked, time, dial=guard.dial, secret=_tokens(vault))
 
 
 async def _import(names: tuple[str, ...]) -> None:
@@ -261,7 +263,7 @@ def _world(
     return services.World(db, time, vault, guard, recordings.of(chosen.record, chosen.replay))
 
 
-def _tokens(vault: secrets.Secrets) -> reconciling.Secret:
+def _tokens(vault: secrets.Secrets) -> options.Secret:
     async def token(tenant_id: str, name: str, host: str) -> str:
         try:
             return await vault.resolve(tenant_id, name, [host])

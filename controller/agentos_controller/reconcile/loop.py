@@ -12,22 +12,23 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from agentos_controller import clock, tables
+from agentos_controller import clock
 from agentos_controller.apply import access
 from agentos_controller.database import Database
 from agentos_controller.reconcile import (
     commands,
     estate,
     expiry,
+    heads,
     heal,
     jobs,
     lanes,
     movement,
+    options,
     planning,
     queue,
     repositories,
@@ -37,7 +38,7 @@ from agentos_controller.reconcile import (
     values,
     wakes,
 )
-from agentos_controller.source import address, fetch, reach
+from agentos_controller.source import address, reach
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -48,27 +49,6 @@ SLOW_POLL = 5.0
 """Seconds after which commands are looked for without having been woken."""
 MANY = 32
 """Files of the platform's source, Tenants among them, that announce much to do: worker processes start at once."""
-
-Secret = Callable[[str, str, str], Awaitable[str]]
-"""Tenant id, name and host to the value of a secret; raises `errors.Handled` if there is none that may go there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the operator decides. `source` is the platform's: a path or an https URL, with `#ref`."""
-
-    source: str
-    state_dir: Path
-    dev: bool = False
-    poll_interval: float = 60.0
-    local_interval: float = repositories.LOCAL_INTERVAL
-    workers: int = 2
-    """Processes of a bulk; they live as long as it does."""
-    drift_interval: float = heal.INTERVAL
-    """Seconds between two comparisons of what is applied with what is stored."""
-    allow_loopback_http: bool = False
-    platform: Mapping[str, Any] = field(default_factory=dict)
-    """What a file says of the platform's source, see `platform.read`."""
 
 
 @dataclass(slots=True)
@@ -87,26 +67,26 @@ class Reconciler:
     def __init__(
         self,
         db: Database,
-        options: Options,
+        chosen: options.Options,
         time: clock.Clock,
         *,
         dial: reach.Dial | None = None,
-        secret: Secret | None = None,
+        secret: options.Secret | None = None,
     ) -> None:
         self.counts = Counts()
         self._db = db
-        self._options = options
+        self._options = chosen
         self._time = time
         self._secret = secret
-        self._rules = estate.Rules(allow_loopback_http=options.allow_loopback_http, platform=options.platform)
-        self._where = address.parse(options.source, allow_loopback_http=options.allow_loopback_http)
-        copy = self._where.working_copy(options.dev)
-        self.repositories = repositories.Repositories(options.state_dir, time, dial=dial, working_copy=copy)
+        self._rules = estate.Rules(allow_loopback_http=chosen.allow_loopback_http, platform=chosen.platform)
+        self._where = address.parse(chosen.source, allow_loopback_http=chosen.allow_loopback_http)
+        copy = self._where.working_copy(chosen.dev)
+        self.repositories = repositories.Repositories(chosen.state_dir, time, dial=dial, working_copy=copy)
         self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
-        self._lanes = lanes.Lanes(options.workers, self._ended)
+        self._lanes = lanes.Lanes(chosen.workers, self._ended)
         self._expiry = expiry.Watch(db, time)
-        self._drift = heal.Watch(db, time, options.drift_interval)
+        self._drift = heal.Watch(db, time, chosen.drift_interval)
         self._estate: estate.Estate | None = None
         self._stale = False
         """The estate has to be read anew; until then rounds under way go by the one before, which `write.guard` and
@@ -139,8 +119,9 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
-        with self._db.subscribe("commands", "sources") as woken:
-            self._wake = woken.wake
+        channels = ("commands", "sources")
+        with self._db.subscribe(*channels) as woken, self._db.subscribe(*channels) as asked:
+            self._wake = woken.wake  # for looks and rounds that end: they ask for nothing that has to be read
             try:
                 async with asyncio.TaskGroup() as group:
                     if self._options.dev and self._where.local:
@@ -160,7 +141,8 @@ class Reconciler:
                         slow = self._slow_due - self._time.monotonic()
                         ends = min(self._expiry.due_in(), self._drift.due_in())
                         pause = min(self.repositories.next_due(), waiting, ends, slow)
-                        if await woken.wait(max(pause, 0.0) + 0.001):
+                        await woken.wait(max(pause, 0.0) + 0.001)
+                        if await asked.wait(0):
                             self._slow_due = 0.0
             finally:
                 await self._lanes.stop()
@@ -239,7 +221,7 @@ class Reconciler:
             spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
             await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
         self._estate = await estate.load(self._db, self._rules)
-        self.repositories.watch([self._wanted(source) for source in self._estate.sources if source.address is not None])
+        self.repositories.watch(self._options.wanted(self._estate, self._secret))
         self._policies = await rounds.platform_policies(self._db, self._estate.platform.id)
         for tenant in self._estate.tenants.values():
             if rounds.needs_whole(tenant, self._policies) or tenant.state == "deleting":
@@ -248,66 +230,13 @@ class Reconciler:
                 if source.error is not None and source.message != source.error.message:
                     self._queue.add(tenant.id)
 
-    def _wanted(self, source: estate.Source) -> repositories.Wanted:
-        where, limits = source.address, source.spec.get("limits", {})
-        assert where is not None
-        fallback = self._options.local_interval if where.local else self._options.poll_interval
-        default = fetch.Limits()
-        return repositories.Wanted(
-            where,
-            source.interval or fallback,
-            fetch.Limits(
-                limits["timeoutMs"] / 1_000 if "timeoutMs" in limits else default.timeout,
-                limits.get("sizeBytes", default.size),
-                limits.get("objects", default.objects),
-            ),
-            self._secrets(where),
-        )
-
-    def _secrets(self, where: address.Address) -> reach.Secret | None:
-        """The platform's secrets, for the host of one repository."""
-        secret = self._secret
-        if secret is None or where.access is None:
-            return None
-        owner = self._estate_now().platform.id
-
-        async def value(name: str) -> str:
-            return await secret(owner, name, where.host)
-
-        return value
-
     async def _enqueue(self, moved: Iterable[repositories.Watched]) -> None:
         """Queue the tenants that a new head concerns. Where it moved past a source, only the source's head moves."""
-        by_address = {watched.address: watched for watched in moved}
-        passed: dict[str, list[estate.Source]] = {}
-        for tenant in self._estate_now().tenants.values():
-            for source in tenant.sources:
-                watched = by_address.get(source.address) if source.address is not None else None
-                if watched is None or source.suspended or (watched.head is None and watched.error is None):
-                    continue
-                ruled = self._rulings.rule(source)
-                if ruled.stop is not None or source.message is not None or ruled.revision is None or ruled.rewritten:
-                    self._queue.add(tenant.id)
-                elif source.head != ruled.revision or source.tree is None:
-                    tree = self.repositories.snapshot(watched.address, ruled.revision, source.path)
-                    if tree is not None and tree.tree == source.tree and not self._queue.holds(tenant.id):
-                        passed.setdefault(ruled.revision, []).append(source)
-                    else:
-                        self._queue.add(tenant.id)
-        if passed:
-            await self._pass(passed)
-
-    async def _pass(self, passed: dict[str, list[estate.Source]]) -> None:
-        table = tables.source
-        async with self._db.write() as conn:
-            for head, sources in passed.items():
-                for start in range(0, len(sources), 500):
-                    part = [source.id for source in sources[start : start + 500]]
-                    values = {"head": head, "observed": head, "fetched_at": self._time.now_us()}
-                    await conn.execute(table.update().where(table.c.id.in_(part)).values(**values))
-        for head, sources in passed.items():
-            for source in sources:
-                source.head = source.observed = head
+        found = heads.concerned(self._estate_now(), moved, self._rulings, self._queue.holds)
+        for tenant_id in found.tenants:
+            self._queue.add(tenant_id)
+        if found.passed:
+            await heads.pass_by(self._db, found.passed, self._time.now_us())
 
     async def _take_commands(self) -> None:
         if self._slow_due > self._time.monotonic():
@@ -467,8 +396,9 @@ class Reconciler:
             self._db.notify("generations")
         if outcome.written:
             self._worked += 1
-            self._expiry.changed()
             self._db.notify("changes")
+        if outcome.drains:
+            self._expiry.changed()
         if outcome.tenants_changed or self._estate_now().tenants.get(tenant_id) is not tenant:
             self._stale = True
 
@@ -509,7 +439,7 @@ class Reconciler:
         """
         for source in tenant.sources:
             watched = self.repositories.get(source.address) if source.address is not None else None
-            if watched is not None and watched.head is None and watched.error is None and not source.suspended:
+            if watched is not None and not watched.looked_at and not source.suspended:
                 raise errors.Wait("Reconciling", f"source {source.name} is being looked at for the first time")
 
 

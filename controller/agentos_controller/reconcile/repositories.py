@@ -49,6 +49,11 @@ class Watched:
     copy: folder.FolderSnapshot | None = None
     _folder: folder.Folder | None = field(default=None, repr=False)
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a look has ended, well or not."""
+        return self.head is not None or self.error is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -98,8 +103,9 @@ class Repositories:
 
     def wake(self, where: address.Address | None = None) -> None:
         """Make an address (None: all) due at once."""
-        for watched in self._watched.values() if where is None else [self._watched[where]]:
-            watched.due = 0.0
+        for watched in self._watched.values():
+            if where is None or watched.address == where:
+                watched.due = 0.0
 
     def wake_all(self, url: str) -> None:
         """Make every address of a repository due at once: a push may have moved any of its refs."""

@@ -56,6 +56,8 @@ class Outcome:
     generation: int | None = None
     written: bool = False
     tenants_changed: bool = False
+    drains: bool = False
+    """Whether something of it drains, and so ends by itself."""
 
 
 def inputs_digest(tenant: estate.Tenant, policies: jobs.Policies) -> str:
@@ -191,6 +193,7 @@ async def finish(db: Database, prepared: Round, built: values.Built, now: int) -
     return Outcome(
         seq if seq != before else None,
         written=True,
+        drains=any(row.get("drain_until") is not None for row in built.resources),
         tenants_changed=(tenants and tenant.platform) or tenant.state == "deleting",
     )
 

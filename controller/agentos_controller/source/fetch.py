@@ -153,10 +153,6 @@ class Mirrors:
         """The mirror of `where` as it was last fetched. Raises `errors.Stall` if it never was."""
         return git.Repository(self.folder(where), self.home, self.counters)
 
-    def forget(self, where: address.Address) -> None:
-        """Drop a mirror that cannot be read any more: the next look fetches it anew."""
-        shutil.rmtree(self.folder(where), ignore_errors=True)
-
     def keep(self, wanted: Iterable[address.Address]) -> None:
         """Remove the mirrors of all but `wanted`."""
         known = {self.folder(where) for where in wanted}

@@ -25,6 +25,7 @@ class Memory:
 
     verdicts: dict[tuple[str, str], signatures.Verdict] = field(default_factory=dict)
     touched: dict[tuple[str, str, tuple[str, ...]], bool] = field(default_factory=dict)
+    descended: dict[tuple[str, str], bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,12 @@ class RepositoryHistory:
         return [str(parent) for parent in commit.parent_ids]
 
     def descends(self, newer: str, older: str) -> bool:
-        return newer == older or bool(self.repository.git.descendant_of(newer, older))
+        key = (newer, older)
+        if key not in self.memory.descended:
+            if len(self.memory.descended) >= _REMEMBERED:
+                self.memory.descended.clear()
+            self.memory.descended[key] = newer == older or bool(self.repository.git.descendant_of(newer, older))
+        return self.memory.descended[key]
 
     def touches(self, revision: str, patterns: tuple[str, ...]) -> bool:
         key = (revision, self.path, patterns)
