@@ -112,7 +112,7 @@ def test_a_tree_of_trees_that_looks_endless_is_refused(repo: repos.Repo, tmp_pat
         tree = builder.write()
     repo.commit_tree(str(tree))
     reader = opened(repo, tmp_path)
-    with pytest.raises(errors.Stall, match="more than 200000 files"):
+    with pytest.raises(errors.Stall, match="more than 200,000 files"):
         reader.snapshot(repo.head).listing(everywhere)
 
 
