@@ -71,6 +71,7 @@ def serving_http(root: Path, *, tls: bool = True) -> Iterator[HttpServer]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     given: bytes | None = None
     """The body, where a misbehaviour has read it already."""
 
