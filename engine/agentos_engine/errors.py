@@ -85,6 +85,7 @@ register("dr", "DuplicateKey", "A mapping has the same key twice", "Remove or re
 register("dr", "FileTooLarge", "A file is larger than allowed", "Split the file, or move data out of it.")
 register("dr", "TooDeep", "The document is nested too deeply", "Flatten the document.")
 register("dr", "TooManyNodes", "The document has too many values", "Split the file.")
+register("dr", "TooManyProblems", "The file has more problems than are told", "Mend those that are told first.")
 register(
     "dr",
     "FileForbidden",

@@ -8,6 +8,7 @@ one manifest cannot know of others is looked at by `resolve`, typed expressions 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ import msgpack
 from pydantic import ValidationError
 
 from agentos_engine import artifacts, explain, fields, kind, model, positions, schemas, secretscan, suggest, yamltext
+
+MAX_TOLD: Final = 100
+"""Problems told of one file, and of one document of it."""
 
 _NAME: Final = re.compile(fields.NAME_PATTERN.removesuffix("$")).fullmatch
 _ORDERED: Final = ("steps", "rules")
@@ -202,7 +206,18 @@ def load(data: bytes) -> File:
         else:
             broken.append(Broken(ref, number, document.positions.start.line, tuple(found), manifest))
             lost = lost or not document.complete
+    diagnostics = _cut(diagnostics)
     return File(tuple(manifests), tuple(diagnostics), tuple(broken), lost)
+
+
+def _cut(found: list[model.Diagnostic]) -> list[model.Diagnostic]:
+    """The first of many problems, and that there are more."""
+    if len(found) <= MAX_TOLD:
+        return found
+    last = found[MAX_TOLD - 1]
+    message = f"more than {MAX_TOLD} problems here; the others are not told"
+    more = model.Diagnostic("TooManyProblems", last.path, last.line, last.column, message, "Mend these first.")
+    return [*found[:MAX_TOLD], more]
 
 
 def with_files(manifest: model.Manifest, texts: Mapping[str, str]) -> model.Manifest:
@@ -283,7 +298,8 @@ def _explain(document: yamltext.Document, number: int) -> tuple[list[model.Diagn
     said = _not_a_manifest(data) if document.complete else []
     if not said and document.complete:
         one = kind.kinds()[data["kind"]]
-        said = list(explain.errors(schemas.shipped(one.name), schemas.validator(one.name), data))
+        wrong = explain.errors(schemas.shipped(one.name), schemas.validator(one.name), data)
+        said = list(itertools.islice(wrong, MAX_TOLD + 1))  # explaining costs more than finding
         if not said:
             spec, said = _model(one, data)
             if spec is not None:
@@ -296,7 +312,7 @@ def _explain(document: yamltext.Document, number: int) -> tuple[list[model.Diagn
             at = places.of_key(one_found.location) if one_found.key else places.of(one_found.location)
             found.append(model.Diagnostic(one_found.code, "", at.line, at.column, one_found.message, one_found.hint))
     unique = dict.fromkeys(found)
-    return sorted(unique, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.code)), manifest
+    return _cut(sorted(unique, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.code))), manifest
 
 
 def _model(one: kind.Kind[Any], data: dict[str, Any]) -> tuple[kind.Spec | None, list[explain.Found]]:

@@ -17,6 +17,10 @@ from typing import Any, Final
 from agentos_engine import kind, model, suggest
 
 MAX_FILE: Final = 1 << 20
+MAX_SHOWN: Final = 8
+"""Members of a circle that a message names."""
+MAX_WAYS: Final = 50
+"""Members of a circle above which all are told the same way round, not each its own."""
 Names = Callable[[str], Iterable[str]]
 """Names of all resources of a kind; only asked for a hint."""
 
@@ -87,6 +91,7 @@ class _Resolver:
         self.wrong: dict[model.ResourceRef, list[model.Diagnostic]] = {}
         self.manifests: dict[model.ResourceRef, model.Manifest] = {}
         self.twice: dict[model.ResourceRef, list[model.Manifest]] = {}
+        self.known: dict[str, suggest.Known] = {}
         for manifest in manifests:
             first = self.manifests.setdefault(manifest.ref, manifest)
             if first is not manifest:
@@ -162,23 +167,32 @@ class _Resolver:
 
     def unknown(self, manifest: model.Manifest, reference: model.Reference) -> None:
         to = reference.to
-        known = {ref.name for refs in (self.manifests, self.linked, self.broken) for ref in refs if ref.kind == to.kind}
-        if self.names is not None:
-            known.update(self.names(to.kind))
-        otherwise = (
-            f"The {to.kind}s here are {suggest.one_of(sorted(known))}." if known else f"There is no {to.kind} yet."
-        )
-        hint = suggest.did_you_mean(to.name, known, otherwise)
+        if to.kind not in self.known:
+            known = {
+                ref.name for refs in (self.manifests, self.linked, self.broken) for ref in refs if ref.kind == to.kind
+            }
+            known.update(self.names(to.kind) if self.names is not None else ())
+            self.known[to.kind] = suggest.Known(known)
+        names = self.known[to.kind]
+        near = names.closest(to.name)
+        otherwise = f"The {to.kind}s here are {names.one_of()}." if names else f"There is no {to.kind} yet."
+        hint = f"Did you mean `{near}`?" if near else otherwise
         self.say(manifest, "UnknownReference", reference.at, f"there is no {to.kind} {to.name!r}", hint)
 
     def cycle(self, group: list[model.ResourceRef]) -> None:
         """Tell every member its own way round, at the reference that takes part in it."""
         members = set(group)
-        for ref in sorted(group):
-            way = self.way_round(ref, members)
+        refs = sorted(group)
+        shared = self.way_round(refs[0], members) if len(refs) > MAX_WAYS else None
+        for ref in refs:
+            way = shared or self.way_round(ref, members)
             manifest = self.manifests[ref]
-            at = next(reference.at for reference in manifest.references if reference.to == way[1])
-            message = "circle of references: " + " → ".join(str(one) for one in way)
+            follows = way[1:2] if way[0] == ref else members
+            at = next(reference.at for reference in manifest.references if reference.to in follows)
+            shown = [str(one) for one in way]
+            if len(way) > MAX_SHOWN:
+                shown[MAX_SHOWN - 2 : -1] = [f"{len(way) - MAX_SHOWN + 1:,} more"]
+            message = "circle of references: " + " → ".join(shown)
             self.say(manifest, "ReferenceCycle", at, message, "Break the circle at one of its references.")
 
     def way_round(self, start: model.ResourceRef, members: set[model.ResourceRef]) -> list[model.ResourceRef]:

@@ -99,7 +99,16 @@ def test_hostile(name: str) -> None:
 
 def test_a_thousand_mistakes_are_a_bounded_list() -> None:
     file = load.load((FLOW + "  steps:\n" + "".join(f"    s{i}: {{agnet: x}}\n" for i in range(900))).encode())
-    assert 900 <= len(file.diagnostics) <= 1_000
+    assert [one.code for one in file.diagnostics] == ["UnknownKey"] * load.MAX_TOLD + ["TooManyProblems"]
+    (broken,) = file.broken
+    assert broken.diagnostics == file.diagnostics
+
+
+def test_many_wrong_documents_are_each_wrong_and_told_in_part() -> None:
+    file = load.load("---\n".join([HEAD + "  agnet: x\n"] * 300).encode())
+    assert len(file.broken) == 300
+    assert all(one.diagnostics for one in file.broken)
+    assert len(file.diagnostics) == load.MAX_TOLD + 1
 
 
 def test_a_pattern_of_nested_repeats_takes_linear_time() -> None:

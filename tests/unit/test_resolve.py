@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentos_engine import kind, load, model, resolve
+from agentos_engine import kind, load, model, resolve, suggest
 from agentos_engine.model import ResourceRef
 
 
@@ -116,6 +116,24 @@ def test_circles_are_told_to_every_member(files: dict[str, str], ways: list[str]
     found = resolve.resolve(manifests(**files))
     assert [one.message.removeprefix("circle of references: ") for one in found.diagnostics] == ways
     assert {one.code for one in found.diagnostics} == {"ReferenceCycle"}
+
+
+def test_of_a_long_circle_a_part_is_shown() -> None:
+    size = 2 * resolve.MAX_WAYS
+    found = resolve.resolve(
+        manifests(**{f"f{n:03}": f"steps: {{x: {{workflow: f{(n + 1) % size:03}}}}}" for n in range(size)})
+    )
+    way = " → ".join([*(f"Workflow/f{n:03}" for n in range(6)), f"{size - 6} more", "Workflow/f000"])
+    assert {one.message for one in found.diagnostics} == {f"circle of references: {way}"}
+    assert {one.path for one in found.diagnostics} == {f"f{n:03}.yaml" for n in range(size)}
+
+
+def test_among_very_many_names_a_near_one_is_found() -> None:
+    models = {f"some_model_{n:04}": FAST for n in range(3 * suggest.COMPARED)}
+    found = resolve.resolve(manifests(one="model: some-modell-0301", **models))
+    (hint,) = [hint for _code, _path, _column, hint in said(found)]
+    assert hint is not None
+    assert hint.startswith("Did you mean `some-model-")
 
 
 def test_a_tenant_stands_in_the_platform_repository_only() -> None:
