@@ -159,10 +159,10 @@ register("r", "DeletionBlocked", "Removed from git, but others that serve still 
 register("r", "PolicyDenied", "A policy forbids this", "See the policy's message.")
 register("r", "PolicyWarning", "A policy warns of this, or records it", "See the policy's message.")
 register(
-    "r",
+    "dr",
     "Quarantined",
-    "Compiling this object failed unexpectedly",
-    "Report the error in the message; a new commit tries again.",
+    "Reading or compiling this object failed unexpectedly",
+    "Report the error in the message; other content is tried at once.",
 )
 register(
     "r",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import tables
-from agentos_controller.reconcile import queue
+from agentos_controller.reconcile import isolation, queue, rounds, values
 from agentos_engine import errors
 from tests.support import manifests, repos, worlds
 
@@ -91,18 +91,16 @@ async def test_a_failing_round_is_repeated_and_stops_no_other_tenant(
     clock: clocks.ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from agentos_controller.reconcile import rounds
-
     world = worlds.World(sqlite, repo, tmp_path / "state", clock)
     text = manifests.tenant("acme", "tenants/acme") + "---\n" + manifests.tenant("beta", "tenants/beta")
-    original = rounds.build_here
+    original = rounds.Round.build
 
-    def fails(prepared: rounds.Round):  # type: ignore[no-untyped-def]
+    async def fails(prepared: rounds.Round, isolated: isolation.Isolation) -> values.Built:
         if prepared.tenant.name == "acme":
             raise RuntimeError("boom")
-        return original(prepared)
+        return await original(prepared, isolated)
 
-    monkeypatch.setattr(rounds, "build_here", fails)
+    monkeypatch.setattr(rounds.Round, "build", fails)
     files = {f"tenants/{name}/{path}": each for name in ("acme", "beta") for path, each in manifests.small().items()}
     await world.commit({"agents/tenants.yaml": text, **files})
     assert set((await world.reasons("beta")).values()) == {"Ready"}

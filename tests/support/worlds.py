@@ -36,7 +36,8 @@ class World:
         self.db = db
         self.repo = repo
         self.clock = clock
-        self.options = operating.Options(**{"source": str(repo.folder), "state_dir": state, **options})
+        here = {"source": str(repo.folder), "state_dir": state, "workers": 0}
+        self.options = operating.Options(**{**here, **options})
         self.secrets = dict(secrets or {})
         self.restart()
 

@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HEAD = "0006"
+HEAD = "0007"
 VERSION_TABLE = "schema_version"
 DIRECTORY = Path(__file__).parent

@@ -1,8 +1,9 @@
 """The pure heart of a round: a `Job` in, everything that follows from it out. Runs in any process, writes nothing.
 
 load → resolve → compile → admit → decide → summarize, over the affected resources only. An exception while one object
-is compiled quarantines that object; the others go on. Whole and incremental builds are this one function: they differ
-in what the job names as affected, which property tests hold to give the same outcome.
+is compiled quarantines that object, and so does what ended a process that built it before (`isolation`); the others go
+on. Whole and incremental builds are this one function: they differ in what the job names as affected, which property
+tests hold to give the same outcome.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import orjson
 import zstandard
 
-from agentos_controller.reconcile import definitions, holding, summary, values
+from agentos_controller import clock
+from agentos_controller.reconcile import definitions, holding, marks, summary, values
 from agentos_controller.reconcile.summary import Verdict
 from agentos_controller.reconcile.values import Place, Stored
 from agentos_controller.source import snapshot
@@ -28,19 +30,23 @@ log = logging.getLogger(__name__)
 Readers = Mapping[str, snapshot.Reader]
 """Source id to what reads its tree; a source that cannot be read now is missing."""
 
+QUARANTINE = 3600 * clock.SECOND
+"""How long what ended the process that built it is left alone, in microseconds; other content is tried at once."""
+
 _LEVEL = 1
 """Of zstd: artifacts are small, and many are written at once."""
 
 
-def build(job: values.Job, readers: Readers) -> values.Built:
-    """Everything that follows from `job`."""
-    return _Build(job, readers).run()
+def build(job: values.Job, readers: Readers, at: marks.At = marks.nowhere) -> values.Built:
+    """Everything that follows from `job`; `at` is told over which object it is."""
+    return _Build(job, readers, at).run()
 
 
 class _Build:
-    def __init__(self, job: values.Job, readers: Readers) -> None:
+    def __init__(self, job: values.Job, readers: Readers, at: marks.At) -> None:
         self.job = job
         self.readers = readers
+        self.at = at
         self.built = values.Built(fresh=not job.stored and job.tenant.active_seq == 0)
         self.verdicts: dict[ResourceRef, Verdict] = {}
         self.linked: dict[ResourceRef, kind.Linked] = {}
@@ -49,7 +55,7 @@ class _Build:
         """The digest of each of `linked`, to which its dependants are pinned."""
 
     def run(self) -> values.Built:
-        found = definitions.find(self.job, self.readers, self.built)
+        found = definitions.find(self.job, self.readers, self.built, self.at)
         self.verdicts = found.verdicts
         self._compile_all(found)
         self._admit()
@@ -120,7 +126,9 @@ class _Build:
         for ref, cause in resolution.blocked.items():
             self.verdicts[ref].stop = plan.dependency_stalled([cause])
         for manifest in resolution.order:
+            self.at(manifest.ref)
             self._compile(self.verdicts[manifest.ref], manifest, links)
+        self.at(None)
 
     def _names(self, of_kind: str) -> Iterable[str]:
         return (ref.name for ref in (*self.job.known, *self.job.stored) if ref.kind == of_kind)
@@ -133,6 +141,8 @@ class _Build:
         return verdict.stop is not None
 
     def _compile(self, verdict: Verdict, manifest: model.Manifest, links: bool) -> None:
+        if self._quarantined(verdict):
+            return
         texts, wrong = self._texts(verdict, manifest)
         if self._wrong(verdict, "Resolved", wrong):
             return
@@ -157,6 +167,21 @@ class _Build:
         if links:
             self.linked[verdict.ref] = compiled.linked
             self.pins[verdict.ref] = digest
+
+    def _quarantined(self, verdict: Verdict) -> bool:
+        """Whether the resource is left alone, because what built it came to an end over it."""
+        job, stored = self.job, self.job.stored.get(verdict.ref)
+        if (how := job.poisoned.get(verdict.ref)) is not None:
+            verdict.quarantine = job.now + QUARANTINE
+            until = clock.rfc3339(verdict.quarantine)
+            text = f"the process that built it {how}; it is left alone until {until} or until it changes"
+        elif stored is not None and stored.quarantined(verdict.blob_id, job.now):
+            verdict.quarantine = stored.quarantine_until
+            text = next((one.message for one in stored.conditions if one.reason == "Quarantined"), "")
+        else:
+            return False
+        verdict.stop = conditions.Stop("Compiled", "Quarantined", text)
+        return True
 
     def _texts(self, verdict: Verdict, manifest: model.Manifest) -> tuple[dict[str, str], list[Diagnostic]]:
         """The included files. Where one stands, and that one is missing, is remembered too: it may come."""
@@ -200,6 +225,7 @@ class _Build:
             manifest, compiled = verdict.manifest, verdict.compiled
             if verdict.stop is not None or manifest is None or compiled is None:
                 continue
+            self.at(ref)
             source = job.origins[verdict.places[0].source_id]
             told = {"ref": source.ref, "author": source.author}
             subject = policy.Subject(ref, manifest.path, manifest.labels, manifest.annotations, tenant, told)
@@ -207,6 +233,7 @@ class _Build:
             admission = policy.admit(bound, subject, body, self._old(ref))
             verdict.stop = admission.stop
             verdict.findings = (*admission.warnings, *admission.audits)
+        self.at(None)
 
     def _old(self, ref: ResourceRef) -> Mapping[str, Any] | None:
         stored = self.job.stored.get(ref)

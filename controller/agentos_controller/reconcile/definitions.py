@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agentos_controller.reconcile import summary, values
+from agentos_controller import clock
+from agentos_controller.reconcile import marks, summary, values
 from agentos_controller.reconcile.summary import Verdict
 from agentos_controller.reconcile.values import Place
 from agentos_controller.source import snapshot
@@ -27,6 +28,7 @@ _UNREADABLE = {
     "TooDeep",
     "TooManyNodes",
     "FileForbidden",
+    "Quarantined",
 }
 """Errors of the condition Loaded; the others of a file are of Valid."""
 
@@ -60,12 +62,20 @@ def _unreadable(code: str, message: str, hint: str) -> load.File:
     return load.File(diagnostics=(Diagnostic(code, "", 1, 1, message, hint),), lost=True)
 
 
+def quarantined(how: str, until: int) -> load.File:
+    """What stands for a file that nobody reads until `until` (epoch microseconds)."""
+    text = f"reading the file {how}; it is left alone until {clock.rfc3339(until)} or until it changes"
+    return _unreadable("Quarantined", text, "Look for what is unusual in it, and report it: no file should do that.")
+
+
 def defined(parsed: load.File) -> set[ResourceRef]:
     """The refs a parsed file defines, broken ones included."""
     return {manifest.ref for manifest in parsed.manifests} | {broken.ref for broken in parsed.broken}
 
 
-def find(job: values.Job, readers: Mapping[str, snapshot.Reader], built: values.Built) -> Found:
+def find(
+    job: values.Job, readers: Mapping[str, snapshot.Reader], built: values.Built, at: marks.At = marks.nowhere
+) -> Found:
     """Load the files of `job` and give every affected resource its verdict so far."""
     found = Found()
     broken: dict[ResourceRef, list[tuple[Place, load.Broken]]] = {}
@@ -75,7 +85,7 @@ def find(job: values.Job, readers: Mapping[str, snapshot.Reader], built: values.
     order = {origin.id: origin.position for origin in job.origins.values()}
     files = sorted(job.files, key=lambda file: (order.get(file.place.source_id, 0), file.place.path))
     for file in files:
-        parsed = _parsed(file, readers, built)
+        parsed = _parsed(file, readers, built, at)
         blobs[file.place] = file.blob_id
         for manifest in parsed.manifests:
             found.manifests.setdefault(manifest.ref, []).append((file.place, manifest))
@@ -121,16 +131,16 @@ def _condition(diagnostics: list[Diagnostic] | tuple[Diagnostic, ...]) -> str:
     return "Loaded" if any(one.code in _UNREADABLE for one in diagnostics if one.is_error) else "Valid"
 
 
-def _parsed(file: values.File, readers: Mapping[str, snapshot.Reader], built: values.Built) -> load.File:
+def _parsed(file: values.File, readers: Mapping[str, snapshot.Reader], built: values.Built, at: marks.At) -> load.File:
     parsed: load.File | None = file.parsed
-    if parsed is not None and file.packed is None and _holds_everywhere(file, parsed):
-        built.parsed.append((file.blob_id, parsed.pack()))
     if parsed is None and file.packed is not None:
         parsed = load.File.unpack(file.packed)
     if parsed is None:
+        at(marks.Reading(*file.place))
         parsed = read(file.place, file.blob_id, readers.get(file.place.source_id))
-        if _holds_everywhere(file, parsed):
-            built.parsed.append((file.blob_id, parsed.pack()))
+        at(None)
+    if (file.fresh or file.packed is None) and _holds_everywhere(file, parsed):
+        built.parsed.append(values.Parsed(file.blob_id, file.packed or parsed.pack(), file.until))
     return parsed.at(file.place.path)
 
 

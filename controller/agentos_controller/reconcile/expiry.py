@@ -1,4 +1,5 @@
-"""Ends what ends by itself: holds and suspensions whose time is over, drains with nothing in flight any more.
+"""Ends what ends by itself: holds and suspensions whose time is over, drains with nothing in flight any more, and
+quarantines.
 
 Keeps in memory when the next one is due, so that a look without anything due costs nothing. What follows from an end
 is found out by the round of its tenant.
@@ -58,6 +59,7 @@ class Watch:
         async with self._db.read(snapshot=True) as conn:
             over, later = await _pauses(conn, now)
             drained, draining = await _drains(conn, now)
+            tried, quarantined = await _quarantines(conn, now)
         if over:
             async with self._db.write() as conn:
                 for what, pause, held in over:
@@ -67,8 +69,9 @@ class Watch:
                         await orders.end(conn, what, pause, actor=estate.ACTOR, now=now, cause=orders.EXPIRY)
                     ended.tenants.add(what.tenant_id)
                     ended.sources |= what.table is tables.source
-        ended.tenants |= drained
-        self._due = holding.earliest([*later, min(draining, now + DRAIN_POLL_US) if draining is not None else None])
+        ended.tenants |= drained | tried
+        looked = min(draining, now + DRAIN_POLL_US) if draining is not None else None
+        self._due = holding.earliest([*later, looked, quarantined])
         return ended
 
 
@@ -122,3 +125,22 @@ async def _drains(conn: AsyncConnection, now: int) -> tuple[set[str], int | None
             over.add(tenant_id)
     others = (until for refs in by_tenant.values() for until in refs.values() if until > now)
     return over, holding.earliest(others)
+
+
+async def _quarantines(conn: AsyncConnection, now: int) -> tuple[set[str], int | None]:
+    """The tenants in which something is to be tried again, and when the next one is."""
+    resource, parsed, entry, source = tables.resource, tables.parsed_blob, tables.tree_entry, tables.source
+    ending = sa.union_all(
+        sa.select(resource.c.tenant_id, resource.c.quarantine_until.label("until")).where(
+            resource.c.quarantine_until.is_not(None)
+        ),
+        sa.select(source.c.tenant_id, parsed.c.until)
+        .select_from(parsed)
+        .join(entry, entry.c.blob_id == parsed.c.blob_id)
+        .join(source, source.c.id == entry.c.source_id)
+        .where(parsed.c.until.is_not(None)),
+    )
+    rows = (await conn.execute(ending)).all()
+    return {row.tenant_id for row in rows if row.until <= now}, holding.earliest(
+        row.until for row in rows if row.until > now
+    )

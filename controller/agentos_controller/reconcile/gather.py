@@ -107,6 +107,8 @@ COLUMNS = (
     "message",
     "conditions",
     "drain_until",
+    "quarantine_until",
+    "quarantine_blob",
 )
 """What a round writes of a resource, beyond its key and when."""
 _SUSPENDED = ("suspended_by", "suspended_reason", "suspended_until")
@@ -140,6 +142,8 @@ def stored(row: Any) -> Stored:
         message,
         packed,
         drain_until,
+        quarantine_until,
+        quarantine_blob,
         by,
         why,
         until,
@@ -167,6 +171,8 @@ def stored(row: Any) -> Stored:
         message,
         tuple(conditions.Condition.unpack(item) for item in packed or ()),
         drain_until,
+        quarantine_until,
+        quarantine_blob,
         holding.Pause(by, why, until) if by is not None else None,
     )
 
@@ -217,13 +223,15 @@ async def names(conn: AsyncConnection, tenant_id: str, kinds: Collection[str]) -
     return frozenset(ResourceRef(*row) for row in await conn.execute(query.limit(5_000)))
 
 
-async def parsed(conn: AsyncConnection, blobs: Collection[str], schema_version: str) -> dict[str, bytes]:
-    """The parsed forms known of `blobs`."""
+async def parsed(conn: AsyncConnection, blobs: Collection[str], schema_version: str, now: int) -> dict[str, bytes]:
+    """The parsed forms known of `blobs`; of a quarantine, while it lasts."""
     table = tables.parsed_blob
     found: dict[str, bytes] = {}
     for part in chunks(set(blobs)):
         query = sa.select(table.c.blob_id, table.c.body).where(
-            table.c.blob_id.in_(part), table.c.schema_version == schema_version
+            table.c.blob_id.in_(part),
+            table.c.schema_version == schema_version,
+            sa.or_(table.c.until.is_(None), table.c.until > now),
         )
         found.update((row.blob_id, row.body) for row in await conn.execute(query))
     return found

@@ -6,6 +6,7 @@ Two ways to the same build: `incremental` names what is affected, `whole` takes 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
-from agentos_controller.reconcile import definitions, gather, movement, values
+from agentos_controller.reconcile import definitions, gather, isolation, movement, values
 from agentos_controller.reconcile.values import File, Place, Stored
 from agentos_controller.source import snapshot
 from agentos_engine import load, schemas
@@ -26,7 +27,8 @@ Policies = Mapping[str, tuple[str, Mapping[str, Any]]]
 """The platform's policies that serve: name to (artifact digest, body)."""
 
 
-def readers(views: list[movement.View]) -> dict[str, snapshot.Reader]:
+def trees(views: list[movement.View]) -> dict[str, snapshot.Snapshot]:
+    """What can be read of the sources, by their id."""
     return {view.source.id: view.snapshot for view in views if view.snapshot is not None}
 
 
@@ -46,7 +48,7 @@ async def policies(conn: AsyncConnection, tenant_id: str) -> Policies:
     return {row.name: (row.digest, orjson.loads(zstandard.decompress(row.body))) for row in rows}
 
 
-async def changed_files(conn: AsyncConnection, views: list[movement.View]) -> dict[Place, File]:
+async def changed_files(conn: AsyncConnection, views: list[movement.View], now: int) -> dict[Place, File]:
     """The manifest files that changed, parsed where that was done before."""
     wanted = {
         Place(view.source.id, path): blob
@@ -55,7 +57,7 @@ async def changed_files(conn: AsyncConnection, views: list[movement.View]) -> di
         for path, blob in view.moved.manifests.items()
         if blob is not None
     }
-    packed = await gather.parsed(conn, list(wanted.values()), schemas.VERSION) if wanted else {}
+    packed = await gather.parsed(conn, list(wanted.values()), schemas.VERSION, now) if wanted else {}
     return {place: File(place, blob, packed.get(blob)) for place, blob in wanted.items()}
 
 
@@ -69,6 +71,7 @@ class Gathering:
         views: list[movement.View],
         changed: dict[Place, File],
         above: Policies,
+        isolated: isolation.Isolation,
         now: int,
     ) -> None:
         self._conn = conn
@@ -77,7 +80,8 @@ class Gathering:
         self._changed = changed
         self._above = above
         self._now = now
-        self._readers = readers(views)
+        self._isolated = isolated
+        self._trees = trees(views)
         self._gone = frozenset(
             Place(view.source.id, path)
             for view in views
@@ -96,7 +100,8 @@ class Gathering:
         for view in self._views:
             listed = view.manifests()
             places = {Place(view.source.id, path): blob for path, blob in listed.items()}
-            packed = await gather.parsed(self._conn, list(places.values()), schemas.VERSION) if stored else {}
+            blobs = list(places.values())
+            packed = await gather.parsed(self._conn, blobs, schemas.VERSION, self._now) if stored else {}
             files += [self._changed.get(place) or File(place, blob, packed.get(blob)) for place, blob in places.items()]
         own = {name: body for name, (_digest, body) in (await policies(self._conn, self._tenant.id)).items()}
         bodies = await self._bodies(stored, own, files)
@@ -134,13 +139,10 @@ class Gathering:
 
     async def _read_changed(self) -> None:
         for place, file in self._changed.items():
-            if file.parsed is None:
-                parsed = (
-                    load.File.unpack(file.packed)
-                    if file.packed is not None
-                    else definitions.read(place, file.blob_id, self._readers.get(place.source_id))
-                )
-                self._changed[place] = File(place, file.blob_id, file.packed, parsed)
+            if file.packed is not None:
+                self._changed[place] = replace(file, parsed=load.File.unpack(file.packed))
+        unread = {place: file.blob_id for place, file in self._changed.items() if file.parsed is None}
+        self._changed.update(await self._isolated.read(unread, self._trees))
 
     async def _waiting_removals(self, affected: set[ResourceRef], stored: dict[ResourceRef, Stored]) -> None:
         """Removals that wait for what is affected now are affected too; so on down their own dependencies."""
@@ -166,19 +168,15 @@ class Gathering:
             for path, (blob, _state) in (await gather.entries(self._conn, source_id, paths)).items():
                 wanted[Place(source_id, path)] = blob
         present = {place: blob for place, blob in wanted.items() if blob is not None}
-        packed = await gather.parsed(self._conn, list(present.values()), schemas.VERSION)
-        return [
-            File(
-                place,
-                blob,
-                packed.get(blob),
-                load.File.unpack(packed[blob])
-                if blob in packed
-                else definitions.read(place, blob, self._readers.get(place.source_id)),
-                changed=False,
-            )
+        packed = await gather.parsed(self._conn, list(present.values()), schemas.VERSION, self._now)
+        files = [
+            File(place, blob, packed[blob], load.File.unpack(packed[blob]), changed=False)
             for place, blob in present.items()
+            if blob in packed
         ]
+        unread = {place: blob for place, blob in present.items() if blob not in packed}
+        read = await self._isolated.read(unread, self._trees)
+        return [*files, *(replace(file, changed=False) for file in read.values())]
 
     async def _named(
         self, affected: Collection[ResourceRef], stored: dict[ResourceRef, Stored], files: list[File]

@@ -1,7 +1,7 @@
 """Where rounds run: one per tenant at a time, small ones beside bulk, so that a burden of one tenant is its own.
 
-A *small* round builds in this process. *Bulk* has a lane of its own, with worker processes that live as long as there
-is any. Which tenants need a round, and what a round is, is the loop's business.
+A *small* round builds in a worker process that stays. *Bulk* has a lane of its own, with processes that live as long as
+there is any. Which tenants need a round, and what a round is, is the loop's business.
 """
 
 from __future__ import annotations
@@ -12,21 +12,30 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from agentos_controller.reconcile import workers
+from agentos_controller import clock
+from agentos_controller.reconcile import isolation, workers
 
 log = logging.getLogger(__name__)
 
 
 class Lanes:
-    """Two lanes for `size` worker processes. `done` is called whenever a round has ended."""
+    """Two lanes, each for `size` worker processes; with 0 everything is built in this process.
 
-    def __init__(self, size: int, done: Callable[[], None]) -> None:
-        self._pool = workers.Pool(size)
+    `done` is called whenever a round has ended.
+    """
+
+    def __init__(self, size: int, done: Callable[[], None], time: clock.Clock, limits: workers.Limits) -> None:
+        self._size = size
+        self._resident = workers.Workers(size, limits, keep=1)
+        self._passing = workers.Workers(size, limits)
+        self.isolated = isolation.Isolation(self._resident if size else None, time)
+        """Where small builds are made."""
+        self.bulky = isolation.Isolation(self._passing if size else None, time)
+        """Where builds in the lane of bulk are made."""
         self._done = done
-        self._small = asyncio.Semaphore(2 * size)
-        self._bulk = asyncio.Semaphore(2 * size)
+        self._small = asyncio.Semaphore(2 * max(1, size))
+        self._bulk = asyncio.Semaphore(2 * max(1, size))
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._open: workers.Open | None = None
         self.heavy = 0
         """Rounds in the lane of bulk, the waiting ones too."""
 
@@ -64,24 +73,20 @@ class Lanes:
             self.heavy -= 1
             if not self.heavy:
                 gc.enable()
-                if self._open is not None:
-                    self._open.close()
-                    self._open = None
+                self._passing.close()
 
-    def pool(self) -> workers.Open:
-        """Worker processes for a build in the lane of bulk; they start with the first one."""
-        if self._open is None:
-            self._open = self._pool.take()
-        return self._open
+    def begin(self) -> None:
+        """Start the process for small builds: there will be one."""
+        self._resident.start(min(1, self._size))
 
     def warm(self) -> None:
         """Start worker processes now: bulk is about to come."""
-        self._pool.warm()
+        self._passing.start(self._size)
 
     def cool(self) -> None:
         """End what `warm` started, if nothing came."""
         if not self.heavy:
-            self._pool.cool()
+            self._passing.close()
 
     async def ended(self) -> None:
         """Wait until a round has ended, if any is under way."""
@@ -98,4 +103,5 @@ class Lanes:
         for task in list(self._tasks.values()):
             task.cancel()
         await self.drained()
-        self._pool.cool()
+        await self._passing.closed()
+        await self._resident.closed()

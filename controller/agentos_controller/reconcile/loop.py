@@ -84,7 +84,7 @@ class Reconciler:
         self.repositories = repositories.Repositories(chosen.state_dir, time, dial=dial, working_copy=copy)
         self._rulings = ruling.Rulings(self.repositories)
         self._queue = queue.Queue(time)
-        self._lanes = lanes.Lanes(chosen.workers, self._ended)
+        self._lanes = lanes.Lanes(chosen.workers, self._ended, time, chosen.limits)
         self._expiry = expiry.Watch(db, time)
         self._drift = heal.Watch(db, time, chosen.drift_interval)
         self._estate: estate.Estate | None = None
@@ -120,6 +120,7 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until cancelled."""
         channels = ("commands", "sources")
+        self._lanes.begin()
         with self._db.subscribe(*channels) as woken, self._db.subscribe(*channels) as asked:
             self._wake = woken.wake  # for looks and rounds that end: they ask for nothing that has to be read
             try:
@@ -145,8 +146,12 @@ class Reconciler:
                         if await asked.wait(0):
                             self._slow_due = 0.0
             finally:
-                await self._lanes.stop()
-                await self.repositories.stop()
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Break off what is under way. Nothing is lost."""
+        await self._lanes.stop()
+        await self.repositories.stop()
 
     async def _watch_files(self) -> None:
         """Wake the loop when a file of the working copy changes. Without it, polling notices a little later."""
@@ -261,7 +266,9 @@ class Reconciler:
         if any(one.generation for one in taken):
             self._db.notify("generations")
             self._db.notify("changes")
-        await planning.pending(self._db, self._estate_now(), self._rulings, self._policies, self._time)
+        await planning.pending(
+            self._db, self._estate_now(), self._rulings, self._policies, self._lanes.isolated, self._time
+        )
 
     async def _take_wakes(self) -> None:
         """Look at the repositories of sources that deliveries made due, and come back when the next one is."""
@@ -331,12 +338,13 @@ class Reconciler:
         """What a build of the whole tenant gives where nothing is stored."""
         views = movement.look(tenant, self._rulings)
         now = self._time.now_us()
-        prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=True, now=now, obey=False)
-        job = dataclasses.replace(prepared.job, stored={})
-        if len(job.files) > jobs.BULK:
+        where = self._lanes.isolated
+        prepared = await rounds.prepare(self._db, tenant, views, self._policies, where, force=True, now=now, obey=False)
+        prepared.job = dataclasses.replace(prepared.job, stored={})
+        if prepared.size > jobs.BULK:
             async with self._lanes.bulk():
-                return await self._lanes.pool().build(job, prepared.recipes)
-        return rounds.build_here(dataclasses.replace(prepared, job=job))
+                return await prepared.build(self._lanes.bulky)
+        return await prepared.build(where)
 
     async def _reload(self) -> None:
         """Read the estate anew and compare all of it with what its repositories have."""
@@ -397,7 +405,7 @@ class Reconciler:
         if outcome.written:
             self._worked += 1
             self._db.notify("changes")
-        if outcome.drains:
+        if outcome.ends:
             self._expiry.changed()
         if outcome.tenants_changed or self._estate_now().tenants.get(tenant_id) is not tenant:
             self._stale = True
@@ -407,14 +415,13 @@ class Reconciler:
         now = self._time.now_us()
         self._all_looked_at(tenant)
         views = movement.look(tenant, self._rulings) if tenant.state != "deleting" else []
-        prepared = await rounds.prepare(self._db, tenant, views, self._policies, force=force, now=now)
+        where = self._lanes.isolated
+        prepared = await rounds.prepare(self._db, tenant, views, self._policies, where, force=force, now=now)
         if prepared.size > jobs.BULK and not bulk:
             raise _Bulk
-        if bulk and prepared.size * self._lanes.heavy > jobs.BULK:
-            built = await self._lanes.pool().build(prepared.job, prepared.recipes)
-            self.repositories.counters.add(built.counters)
-        else:
-            built = rounds.build_here(prepared)
+        much = bulk and prepared.size * self._lanes.heavy > jobs.BULK
+        built = await prepared.build(self._lanes.bulky if much else where)
+        self.repositories.counters.add(built.counters)
         if built.names_tenants and prepared.size > MANY:
             self._lanes.warm()
         if tenant.platform:

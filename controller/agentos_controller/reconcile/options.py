@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentos_controller.reconcile import estate, heal, repositories
+from agentos_controller.reconcile.workers import Limits
 from agentos_controller.source import address, fetch, reach
 
 Secret = Callable[[str, str, str], Awaitable[str]]
@@ -24,7 +25,8 @@ class Options:
     poll_interval: float = 60.0
     local_interval: float = repositories.LOCAL_INTERVAL
     workers: int = 2
-    """Processes of a bulk; they live as long as it does."""
+    """Processes that build, of small rounds and of bulk; 0: this one does."""
+    limits: Limits = field(default_factory=Limits)
     drift_interval: float = heal.INTERVAL
     """Between two comparisons of what is applied with what is stored."""
     allow_loopback_http: bool = False

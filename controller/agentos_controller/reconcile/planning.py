@@ -18,7 +18,7 @@ import zstandard
 
 from agentos_controller import clock, tables
 from agentos_controller.database import Database
-from agentos_controller.reconcile import estate, gather, jobs, movement, rounds, ruling, values
+from agentos_controller.reconcile import estate, gather, isolation, jobs, movement, rounds, ruling, values
 from agentos_controller.source import overlay
 from agentos_engine import artifacts, diff, errors
 
@@ -33,6 +33,7 @@ async def pending(
     known: estate.Estate,
     seen: ruling.Rulings,
     policies: jobs.Policies,
+    isolated: isolation.Isolation,
     time: clock.Clock,
 ) -> None:
     """Make every plan that was asked for."""
@@ -46,7 +47,7 @@ async def pending(
             if tenant is None:
                 raise errors.Stall("NotFound", "the tenant is gone")
             files = orjson.loads(zstandard.decompress(row.request)) if row.request is not None else None
-            made = await make(db, tenant, seen, policies, revision=row.head, files=files, now=time.now_us())
+            made = await make(db, tenant, seen, policies, isolated, revision=row.head, files=files, now=time.now_us())
             columns = {
                 "state": "open",
                 "base_seq": made["baseGeneration"],
@@ -72,6 +73,7 @@ async def make(
     tenant: estate.Tenant,
     seen: ruling.Rulings,
     policies: jobs.Policies,
+    isolated: isolation.Isolation,
     *,
     revision: str | None,
     files: Mapping[str, str] | None,
@@ -91,8 +93,8 @@ async def make(
             raise errors.Stall("SourceUnavailable", "no source of the tenant can be read")
         content = {path: text.encode() for path, text in files.items()}
         first.snapshot = overlay.Overlay(first.snapshot, content)
-    prepared = await rounds.prepare(db, tenant, views, policies, force=False, now=now, obey=False)
-    built = rounds.build_here(prepared)
+    prepared = await rounds.prepare(db, tenant, views, policies, isolated, force=False, now=now, obey=False)
+    built = await prepared.build(isolated)
     changes = await _changes(db, prepared, built)
     stalled = [
         {"kind": row["kind"], "name": row["name"], "reason": row["reason"], "message": row["message"]}
@@ -121,11 +123,12 @@ async def plan_revision(
     tenant: estate.Tenant,
     seen: ruling.Rulings,
     policies: jobs.Policies,
+    isolated: isolation.Isolation,
     revision: str,
     now: int,
 ) -> dict[str, Any]:
     """What the commit `revision` would change in `tenant`; see `make`."""
-    return await make(db, tenant, seen, policies, revision=revision, files=None, now=now)
+    return await make(db, tenant, seen, policies, isolated, revision=revision, files=None, now=now)
 
 
 def _at(views: list[movement.View], seen: ruling.Rulings, revision: str) -> list[movement.View]:

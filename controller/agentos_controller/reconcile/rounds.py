@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentos_controller import tables
 from agentos_controller.database import Database
 from agentos_controller.reconcile import (
-    build,
     estate,
+    isolation,
     jobs,
     movement,
     standing,
@@ -24,7 +24,6 @@ from agentos_controller.reconcile import (
     values,
     write,
 )
-from agentos_controller.source import snapshot
 from agentos_engine import artifacts, errors, schemas
 from agentos_engine.model import ResourceRef
 
@@ -44,9 +43,9 @@ class Round:
         """How many files have to be looked at."""
         return len(self.job.files)
 
-    @property
-    def recipes(self) -> dict[str, snapshot.Recipe]:
-        return {view.source.id: view.snapshot.recipe() for view in self.views if view.snapshot is not None}
+    async def build(self, isolated: isolation.Isolation) -> values.Built:
+        """Everything that follows from the job."""
+        return await isolated.build(self.job, jobs.trees(self.views))
 
 
 @dataclass(slots=True)
@@ -56,8 +55,8 @@ class Outcome:
     generation: int | None = None
     written: bool = False
     tenants_changed: bool = False
-    drains: bool = False
-    """Whether something of it drains, and so ends by itself."""
+    ends: bool = False
+    """Whether something of it ends by itself: a drain, a quarantine."""
 
 
 def inputs_digest(tenant: estate.Tenant, policies: jobs.Policies) -> str:
@@ -94,6 +93,7 @@ async def prepare(
     tenant: estate.Tenant,
     views: list[movement.View],
     policies: jobs.Policies,
+    isolated: isolation.Isolation,
     *,
     force: bool,
     now: int,
@@ -127,8 +127,8 @@ async def prepare(
             row.active_seq or 0,
             stands if obey else stands.free(),
         )
-        changed = await jobs.changed_files(conn, views)
-        gathering = jobs.Gathering(conn, subject, views, changed, policies, now)
+        changed = await jobs.changed_files(conn, views, now)
+        gathering = jobs.Gathering(conn, subject, views, changed, policies, isolated, now)
         if whole:
             job = await gathering.whole()
         elif any(view.moved is not None and (view.moved.manifests or view.moved.texts) for view in views):
@@ -151,11 +151,6 @@ async def names_tenants(db: Database, prepared: Round, built: values.Built) -> b
     )
     async with db.read() as conn:
         return any(ResourceRef(*row) not in built.judged for row in await conn.execute(query))
-
-
-def build_here(prepared: Round) -> values.Built:
-    """Build in this process."""
-    return build.build(prepared.job, jobs.readers(prepared.views))
 
 
 async def finish(db: Database, prepared: Round, built: values.Built, now: int) -> Outcome:
@@ -193,7 +188,8 @@ async def finish(db: Database, prepared: Round, built: values.Built, now: int) -
     return Outcome(
         seq if seq != before else None,
         written=True,
-        drains=any(row.get("drain_until") is not None for row in built.resources),
+        ends=any(row["drain_until"] or row["quarantine_until"] for row in built.resources)
+        or any(one.until for one in built.parsed),
         tenants_changed=(tenants and tenant.platform) or tenant.state == "deleting",
     )
 

@@ -30,6 +30,8 @@ _COMPARED = (
     "reason",
     "message",
     "drain_until",
+    "quarantine_until",
+    "quarantine_blob",
 )
 
 
@@ -51,6 +53,8 @@ class Verdict:
     diagnostics: list[model.Diagnostic] = field(default_factory=list)
     findings: tuple[policy.Finding, ...] = ()
     """What policies warned of or recorded."""
+    quarantine: int | None = None
+    """Until when it is left alone (epoch microseconds), because building it ended a worker."""
 
 
 def stop_of(condition: str, diagnostics: Sequence[model.Diagnostic]) -> conditions.Stop | None:
@@ -157,6 +161,8 @@ class Summary:
             "message": ready.message,
             "conditions": [condition.pack() for condition in now_conditions],
             "drain_until": self._decision.draining.get(verdict.ref),
+            "quarantine_until": verdict.quarantine,
+            "quarantine_blob": verdict.blob_id if verdict.quarantine is not None else None,
             "updated_at": self._job.now,
         }
 

@@ -44,7 +44,9 @@ class File:
     """A manifest file to look at.
 
     `packed` is its stored form where there is one, `parsed` the file itself where it was read already; with neither it
-    is read. `changed` tells a file of this commit from one that only holds something affected.
+    is read. `fresh` tells that what was read is not stored yet, `until` until when it is left alone because reading it
+    ended a worker (epoch microseconds). `changed` tells a file of this commit from one that only holds something
+    affected.
     """
 
     place: Place
@@ -52,6 +54,8 @@ class File:
     packed: bytes | None = None
     parsed: load.File | None = None
     changed: bool = True
+    fresh: bool = False
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,14 @@ class Stored:
     message: str | None
     conditions: tuple[conditions.Condition, ...]
     drain_until: int | None = None
+    quarantine_until: int | None = None
+    quarantine_blob: str | None = None
     suspended: holding.Pause | None = None
+
+    def quarantined(self, blob_id: str | None, now: int) -> bool:
+        """Whether building the content `blob_id` ended a worker, and is not tried again yet."""
+        until = self.quarantine_until
+        return until is not None and now < until and blob_id == self.quarantine_blob
 
     @property
     def entry(self) -> plan.Entry | None:
@@ -120,7 +131,7 @@ class Job:
     of the tenant, for hints. `policies` are the bodies of the platform's policies, `own_policies` those of the tenant's
     that serve, by name; `bodies` the stored artifacts (compressed, by digest) that policies compare with. `serving` is
     how many resources of the tenant serve and are not draining, counted only where the job may remove one; `drained`
-    has those whose drain is over.
+    has those whose drain is over. `poisoned` are those that ended a worker over this very job, and how.
     """
 
     tenant: Tenant
@@ -136,6 +147,15 @@ class Job:
     now: int
     serving: int = 0
     drained: frozenset[ResourceRef] = frozenset()
+    poisoned: Mapping[ResourceRef, str] = field(default_factory=dict)
+
+
+class Parsed(NamedTuple):
+    """A parsed file as it is stored under its blob; `until` when it holds (epoch microseconds; None: for good)."""
+
+    blob_id: str
+    body: bytes
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +198,7 @@ class Built:
     """Only of those whose labels changed."""
     applied: list[Applied] = field(default_factory=list)
     artifacts: list[PackedArtifact] = field(default_factory=list)
-    parsed: list[tuple[str, bytes]] = field(default_factory=list)
+    parsed: list[Parsed] = field(default_factory=list)
     diagnostics: list[Row] = field(default_factory=list)
     judged: set[ResourceRef] = field(default_factory=set)
     """Resources whose former diagnostics are replaced."""

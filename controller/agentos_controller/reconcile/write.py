@@ -68,8 +68,8 @@ async def build(
     await changes(conn, tenant.id, built.changes, now)
     await events(conn, tenant.id, built.events, now)
     if built.parsed:
-        rows = [{"blob_id": blob, "schema_version": schema_version, "body": body} for blob, body in built.parsed]
-        await bulk.upsert_many(conn, tables.parsed_blob, rows, ("blob_id", "schema_version"))
+        rows = [{**one._asdict(), "schema_version": schema_version} for one in built.parsed]
+        await bulk.upsert_many(conn, tables.parsed_blob, rows, ("blob_id", "schema_version"), ("body", "until"))
     for part in files:
         await _tree(conn, part)
     return seq

@@ -8,11 +8,22 @@ from dataclasses import dataclass, field
 from agentos_controller.source import git, snapshot
 
 
-@dataclass(slots=True)
-class Overlay:
-    """`base`, with the files in `written` (path to content) in place of its own; implements `snapshot.Snapshot`."""
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Opens what `base` opens, with the files in `written` in place of its own."""
 
-    base: snapshot.Snapshot
+    base: snapshot.Recipe
+    written: Mapping[str, bytes]
+
+    def open(self) -> Reading:
+        return Reading(self.base.open(), self.written)
+
+
+@dataclass(slots=True)
+class Reading:
+    """The contents alone, of `base` and of `written` (path to content); implements `snapshot.Reader`."""
+
+    base: snapshot.Reader
     written: Mapping[str, bytes]
     blobs: dict[str, bytes] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
@@ -26,14 +37,6 @@ class Overlay:
     def counters(self) -> snapshot.Counters:
         return self.base.counters
 
-    @property
-    def revision(self) -> str:
-        return self.base.revision
-
-    @property
-    def tree(self) -> str:
-        return self.base.tree
-
     def find(self, path: str) -> str | None:
         return self.paths.get(path) or self.base.find(path)
 
@@ -44,6 +47,21 @@ class Overlay:
         if len(content) > limit:
             raise snapshot.FileTooLarge(len(content))
         return content
+
+
+@dataclass(slots=True)
+class Overlay(Reading):
+    """`base`, with the files in `written` in place of its own; implements `snapshot.Snapshot`."""
+
+    base: snapshot.Snapshot
+
+    @property
+    def revision(self) -> str:
+        return self.base.revision
+
+    @property
+    def tree(self) -> str:
+        return self.base.tree
 
     def listing(self, enter: snapshot.Enter) -> snapshot.Listing:
         base = self.base.listing(enter)
@@ -58,4 +76,4 @@ class Overlay:
         return snapshot.Changes({**base.files, **files}, base.forbidden)
 
     def recipe(self) -> snapshot.Recipe:
-        raise TypeError("an overlay is read where it was made")
+        return Recipe(self.base.recipe(), self.written)

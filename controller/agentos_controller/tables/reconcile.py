@@ -37,6 +37,8 @@ parsed_blob = sa.Table(
     key("blob_id", Rev),
     key("schema_version", Digest),
     required("body", Blob),
+    optional("until", Time),  # a file that ended what read it: until when it is left alone
+    partial("ix_parsed_blob_until", "until", where="until IS NOT NULL"),
 )
 
 generation = sa.Table(
@@ -116,6 +118,7 @@ resource = sa.Table(
     # What ends by itself: few, and looked for often.
     partial("ix_resource_suspended_until", "suspended_until", where="suspended_until IS NOT NULL"),
     partial("ix_resource_drain_until", "drain_until", where="drain_until IS NOT NULL"),
+    partial("ix_resource_quarantine_until", "quarantine_until", where="quarantine_until IS NOT NULL"),
 )
 
 resource_label = sa.Table(
