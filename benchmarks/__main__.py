@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import command_line, latency, push, scale
+from benchmarks import command_line, fairness, latency, push, scale
 
-ALL = {"commandline": command_line.main, "latency": latency.main, "push": push.main, "scale": scale.main}
+ALL = {
+    "commandline": command_line.main,
+    "fairness": fairness.main,
+    "latency": latency.main,
+    "push": push.main,
+    "scale": scale.main,
+}
 QUICK = {
     "commandline": ["--runs", "3"],
+    "fairness": ["--broken", "400", "--files", "1000", "--killers", "1"],
     "latency": ["--runs", "60"],
     "push": ["--pushes", "20", "--tenants", "20", "--burst", "200"],
     "scale": ["--manifests", "1000", "--tenants", "10", "--small", "0", "--no-peer"],

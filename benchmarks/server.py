@@ -21,8 +21,13 @@ READY = "AgentOS is ready at "
 class Server:
     """The process, a client with its first admin key, and its peak memory."""
 
-    def __init__(self, source: str, state: Path, *flags: str, database: str | None = None) -> None:
+    def __init__(
+        self, source: str, state: Path, *flags: str, database: str | None = None, path: Path | None = None
+    ) -> None:
+        """`path` comes first where Python looks for modules."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AGENTOS_")}
+        if path is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), environment.get("PYTHONPATH", "")]))
         command = [str(Path(sys.executable).parent / "agentos"), "serve", "--source", source, "--listen", "127.0.0.1:0"]
         command += ["--state-dir", str(state), "--log-level", "warning", *flags]
         command += ["--database-url", database] if database else []
@@ -40,9 +45,8 @@ class Server:
         key = state / "admin.key"
         while not (key.exists() and key.read_text()):
             time.sleep(0.005)
-        self.client = httpx.Client(
-            base_url=self.address, headers={"authorization": f"Bearer {key.read_text().strip()}"}, timeout=120
-        )
+        self.key = key.read_text().strip()
+        self.client = httpx.Client(base_url=self.address, headers={"authorization": f"Bearer {self.key}"}, timeout=120)
         self.peak_pss = 0
         """Bytes: the largest sum over the process and its children."""
         self._watched = threading.Event()

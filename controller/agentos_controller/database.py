@@ -93,6 +93,16 @@ class Database:
         async with self._writer.begin() as conn:
             yield conn
 
+    @contextlib.asynccontextmanager
+    async def unlocked(self) -> AsyncIterator[None]:
+        """While the block lasts, no transaction of this object holds SQLite's write lock: for what writes through
+        another connection and keeps the loop waiting, which a transaction begun here could then not end."""
+        if self.dialect != "sqlite":
+            yield
+            return
+        async with self._writer.connect():  # the only one; it begins nothing
+            yield
+
     async def transact(self, body: Callable[[sa.Connection], T]) -> T:
         """`body` as a transaction, with the fewest crossings there can be. Keep it short.
 

@@ -119,6 +119,23 @@ async def place(database: database.Database, tmp_path: Path) -> AsyncIterator[Pl
         yield Place(database, source, tenant_id, works)
 
 
+async def test_it_comes_up_while_others_write(database: database.Database, tmp_path: Path) -> None:
+    """What it writes first keeps the loop waiting: a transaction of ours that is open then would never end."""
+
+    async def write() -> None:
+        while True:
+            async with database.write() as conn:
+                for _ in range(3):
+                    await conn.execute(tables.tenant.update().values(ready="Unknown"))
+
+    writing = asyncio.create_task(write())
+    async with running.executing(database, clock.SystemClock(), tmp_path / "key", grace=1.0):
+        assert not writing.done()
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+
+
 async def test_an_interactive_run_runs_and_tells_everything(place: Place) -> None:
     run_id = await place.start("hello", input={"name": "world"})
     row = await running.until(place.db, run_id)

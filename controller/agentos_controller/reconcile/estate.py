@@ -6,7 +6,7 @@ also stands who owns the platform source: `default` while it names no tenant, el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,17 @@ class Tenant:
     inputs: str | None
     sources: list[Source] = field(default_factory=list)
 
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What others decide about it, beside what its own rounds find out."""
+        return (
+            *(self.name, self.platform, self.state, self.spec),
+            [
+                (one.id, one.position, one.address, one.path, one.selection, one.spec, one.accepted, one.suspended)
+                for one in self.sources
+            ],
+        )
+
 
 @dataclass(slots=True)
 class Estate:
@@ -76,6 +87,14 @@ class Estate:
     @property
     def sources(self) -> list[Source]:
         return [source for tenant in self.tenants.values() for source in tenant.sources]
+
+    def keep(self, before: Estate, busy: Iterable[str]) -> None:
+        """Let the `busy` tenants, whose rounds are under way, be those of `before` where they are asked for the same:
+        what their rounds find out goes there."""
+        for tenant_id in busy:
+            one, now = before.tenants.get(tenant_id), self.tenants.get(tenant_id)
+            if one is not None and now is not None and one.asked == now.asked:
+                self.tenants[tenant_id] = one
 
 
 @dataclass(frozen=True, slots=True)

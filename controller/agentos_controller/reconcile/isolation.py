@@ -28,6 +28,8 @@ class Isolation:
     """Builds in `pool`, or here where there is none."""
 
     def __init__(self, pool: workers.Workers | None, time: clock.Clock) -> None:
+        self.counters = snapshot.Counters()
+        """What was read outside this process."""
         self._pool = pool
         self._time = time
 
@@ -42,13 +44,14 @@ class Isolation:
         killed = 0
         while left := {place: blob for place, blob in files.items() if place not in found}:
             try:
-                packed = await self._pool.run(worker.read, killed, left, _recipes(trees))
+                packed, counted = await self._pool.run(worker.read, killed, left, _recipes(trees))
             except workers.Killed as ended:
                 killed = _again(ended, killed)
                 if isinstance(ended.mark, marks.Reading):
                     place = values.Place(*ended.mark)
                     found[place] = self._quarantined(values.File(place, left[place]), ended)
                 continue
+            self.counters.add(counted)
             for place, body in packed.items():
                 found[place] = values.File(place, left[place], body, load.File.unpack(body), fresh=True)
         return found
@@ -62,10 +65,13 @@ class Isolation:
         killed = 0
         while True:
             try:
-                return await self._pool.run(worker.build_job, killed, job, _recipes(trees))
+                built = await self._pool.run(worker.build_job, killed, job, _recipes(trees))
             except workers.Killed as ended:
                 killed = _again(ended, killed)
                 job = self._without(job, ended)
+                continue
+            self.counters.add(built.counters)
+            return built
 
     def _without(self, job: values.Job, ended: workers.Killed) -> values.Job:
         """`job`, with what killed its build quarantined."""

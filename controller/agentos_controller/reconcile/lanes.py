@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from agentos_controller import clock
 from agentos_controller.reconcile import isolation, workers
+from agentos_controller.source import snapshot
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ class Lanes:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.heavy = 0
         """Rounds in the lane of bulk, the waiting ones too."""
+
+    @property
+    def counters(self) -> tuple[snapshot.Counters, ...]:
+        """What was read in worker processes."""
+        return self.isolated.counters, self.bulky.counters
 
     @property
     def busy(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ from agentos_controller.reconcile import (
     values,
     wakes,
 )
-from agentos_controller.source import address, reach
+from agentos_controller.source import address, reach, snapshot
 from agentos_engine import errors
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,9 @@ class Reconciler:
 
     def progress(self) -> dict[str, Any]:
         """How the loop does: seconds since it last came round, whether everything was looked at once, what waits."""
+        read = snapshot.Counters()
+        for counters in (self.repositories.counters, *self._lanes.counters):
+            read.add(counters)
         return {
             "idleSeconds": self._time.monotonic() - self._last_round,
             "synced": self._first_done,
@@ -109,10 +112,10 @@ class Reconciler:
             "rounds": self.counts.rounds,
             "generations": self.counts.generations,
             "failures": self.counts.failures,
-            "blobsRead": self.repositories.counters.blobs,
-            "treesRead": self.repositories.counters.trees,
-            "looks": self.repositories.counters.looks,
-            "fetches": self.repositories.counters.fetches,
+            "blobsRead": read.blobs,
+            "treesRead": read.trees,
+            "looks": read.looks,
+            "fetches": read.fetches,
             "drifted": self._drift.drifted,
             "unhealed": self._drift.unhealed,
         }
@@ -225,7 +228,10 @@ class Reconciler:
         if not self._first_done:
             spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
             await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
-        self._estate = await estate.load(self._db, self._rules)
+        fresh = await estate.load(self._db, self._rules)
+        if self._estate is not None:
+            fresh.keep(self._estate, self._lanes.busy)
+        self._estate = fresh
         self.repositories.watch(self._options.wanted(self._estate, self._secret))
         self._policies = await rounds.platform_policies(self._db, self._estate.platform.id)
         for tenant in self._estate.tenants.values():
@@ -297,7 +303,8 @@ class Reconciler:
         """Begin the rounds that are due. The platform's tenant goes first, and is waited for: it decides which others
         there are."""
         while True:
-            due = [tenant_id for tenant_id in self._queue.due() if tenant_id not in self._lanes.busy]
+            busy = self._lanes.busy
+            due = [tenant_id for tenant_id in self._queue.due() if tenant_id not in busy]
             platform = self._estate_now().platform
             if platform.id not in due:
                 break
@@ -421,7 +428,6 @@ class Reconciler:
             raise _Bulk
         much = bulk and prepared.size * self._lanes.heavy > jobs.BULK
         built = await prepared.build(self._lanes.bulky if much else where)
-        self.repositories.counters.add(built.counters)
         if built.names_tenants and prepared.size > MANY:
             self._lanes.warm()
         if tenant.platform:

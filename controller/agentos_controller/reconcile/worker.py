@@ -15,6 +15,7 @@ import mmap
 import os
 import pickle
 import resource
+import select
 import signal
 import struct
 import sys
@@ -27,29 +28,39 @@ from agentos_controller.source import snapshot
 from agentos_engine import kind, load
 
 Recipes = Mapping[str, snapshot.Recipe]
+REST = 0.2
+"""Seconds without a request after which there is time to collect garbage."""
 OUT_OF_MEMORY = 77
 """Exit status of a process that may take no more memory."""
 _PR_SET_PDEATHSIG = 1
 _LENGTH = struct.Struct("<Q")
 
 
-def read(at: marks.At, files: Mapping[values.Place, str], recipes: Recipes) -> dict[values.Place, bytes]:
-    """The packed form of each of `files`, place to blob id."""
+def read(
+    at: marks.At, files: Mapping[values.Place, str], recipes: Recipes
+) -> tuple[dict[values.Place, bytes], snapshot.Counters]:
+    """The packed form of each of `files`, place to blob id, and what was read for it."""
     readers = {source_id: recipe.open() for source_id, recipe in recipes.items()}
     found: dict[values.Place, load.File] = {}
     for place, blob in files.items():
         at(marks.Reading(*place))
         found[place] = definitions.read(place, blob, readers.get(place.source_id))
-    return {place: file.pack() for place, file in found.items()}
+    return {place: file.pack() for place, file in found.items()}, _counted(readers)
 
 
 def build_job(at: marks.At, job: values.Job, recipes: Recipes) -> values.Built:
     """Everything that follows from `job`."""
     readers = {source_id: recipe.open() for source_id, recipe in recipes.items()}
     built = build.build(job, readers, at)
-    for reader in readers.values():
-        built.counters.add(reader.counters)
+    built.counters.add(_counted(readers))
     return built
+
+
+def _counted(readers: Mapping[str, snapshot.Reader]) -> snapshot.Counters:
+    counters = snapshot.Counters()
+    for reader in readers.values():
+        counters.add(reader.counters)
+    return counters
 
 
 def main() -> None:
@@ -66,7 +77,8 @@ def main() -> None:
         at(None)
         _send(answers, _answer(at, request))
         del request
-        gc.collect()  # between two requests nobody waits for it
+        if not select.select([requests], [], [], REST)[0]:
+            gc.collect()  # while nobody waits for it
 
 
 def _answer(at: marks.At, request: bytes) -> bytes:

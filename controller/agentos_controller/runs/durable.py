@@ -100,7 +100,8 @@ class Durable:
         DBOS(config=config)
         # Its own worker for our queue is not to start: ours takes its place.
         DBOS.listen_queues([])
-        DBOS.launch()
+        async with db.unlocked():
+            DBOS.launch()
         served = await DBOS.register_queue_async(
             queue.QUEUE,
             worker_concurrency=concurrency,

@@ -9,12 +9,16 @@ Offsets are in characters of the source. A node's extent includes the parenthese
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
 MAX_SOURCE = 8 * 1024
 MAX_NODES = 1000
 MAX_DEPTH = 48
+
+_SHORT_SOURCE = 200
+"""Characters up to which a source's tree is remembered: the same few expressions stand in very many manifests."""
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\f]+|//[^\n]*)
@@ -204,7 +208,11 @@ def tokens(source: str) -> list[_Token]:
 
 
 def parse(source: str) -> Node:
-    """The tree of `source`; raises `Refused`. Bounded: 8 KiB, 1,000 nodes, 48 levels."""
+    """The tree of `source`, not to be changed; raises `Refused`. Bounded: 8 KiB, 1,000 nodes, 48 levels."""
+    return _remembered(source) if len(source) <= _SHORT_SOURCE else _parse(source)
+
+
+def _parse(source: str) -> Node:
     if len(source) > MAX_SOURCE or (not source.isascii() and len(source.encode("utf-8", "replace")) > MAX_SOURCE):
         raise Refused(f"longer than {MAX_SOURCE // 1024} KiB", 0, len(source), "ExpressionTooComplex")
     if (path := fields(source)) is not None:
@@ -215,6 +223,9 @@ def parse(source: str) -> Node:
     if kind != "end":
         raise Refused(f"unexpected {text!r}", start, end - start)
     return node
+
+
+_remembered = functools.lru_cache(2048)(_parse)
 
 
 def fields(source: str) -> tuple[str, ...] | None:
