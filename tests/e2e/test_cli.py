@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 
 from tests.support import manifests, repos
-from tests.support.controller import Controller, agentos, serving
+from tests.support.controller import AGENTOS, Controller, agentos, serving
 from tests.support.manifests import HEAD
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -97,6 +100,14 @@ def test_looking(served: Controller, repo: repos.Repo) -> None:
         assert said in told
     described = json.loads(good(served, "describe", "agent", "greeter", "-o", "json"))
     assert {one["name"] for one in described["dependents"]} == {"hello", "yearly"}
+    source = good(served, "describe", "source/main")
+    for said in (rf"URL: +{repo.folder}", rf"Revision: +{repo.head}", r"Conditions", rf"{repo.head[:12]} +1 "):
+        assert re.search(said, source), said
+    tenant = good(served, "describe", "tenant/default")
+    for said in (r"Ready: +False \(ResourcesNotReady\)", "Message: .*agent/lonely", r"Sources: +source/main", "Events"):
+        assert re.search(said, tenant, re.IGNORECASE), said
+    assert "NotFound" in bad(served, "describe", "tenant/nobody")
+    assert "no source nope" in bad(served, "describe", "source/nope")
 
 
 def test_waiting(served: Controller, repo: repos.Repo) -> None:
@@ -336,3 +347,56 @@ def test_a_run_in_flight_keeps_what_drains(served: Controller, repo: repos.Repo)
     assert "Conflict" in bad(served, "run", "workflow/slow", "-i", '{"n": 2}')
     good(served, "runs", "cancel", run)
     good(served, "reconcile")
+
+
+def test_watching(served: Controller, repo: repos.Repo) -> None:
+    with following(served, "get", "models", "--watch") as lines, following(served, "get", "sources", "-w") as sources:
+        assert lines.readline().split() == ["NAME", "READY", "REASON", "DIGEST", "REVISION", "AGE"]
+        assert [lines.readline().split()[:2] for _ in range(2)] == [["model/fast", "True"], ["model/spare", "True"]]
+        assert [sources.readline().split()[0] for _ in range(2)] == ["NAME", "main"]
+        repo.commit({"agents/other.yaml": manifests.agent("other"), "agents/watched.yaml": manifests.model("watched")})
+        good(served, "reconcile")
+        assert lines.readline().split()[:2] == ["model/watched", "True"]
+        assert repo.head[:12] in sources.readline()
+        repo.commit({"agents/other.yaml": None, "agents/watched.yaml": None})
+        good(served, "reconcile")
+        assert lines.readline().split() == ["model/watched", "removed"]
+    with following(served, "get", "agents", "greeter", "-w", "-o", "json") as lines:
+        assert json.loads(lines.readline())["name"] == "greeter"
+
+
+@contextlib.contextmanager
+def following(served: Controller, *arguments: str) -> Iterator[IO[str]]:
+    """What a command prints that goes on, until it is interrupted."""
+    process = subprocess.Popen([AGENTOS, *arguments], env=served.asking(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_completing(served: Controller) -> None:
+    def offered(line: str, shell: str = "bash") -> list[str]:
+        words = line.split(" ")
+        asked = {"_AGENTOS_COMPLETE": f"complete_{shell}", "COMP_WORDS": "\n".join(words)}
+        asked |= {"COMP_CWORD": str(len(words) - 1)}
+        done = subprocess.run(
+            [AGENTOS], env=served.asking() | asked, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    assert offered("agentos desc") == ["describe"]
+    assert {"--watch", "--limit"} < set(offered("agentos get all --"))
+    assert offered("agentos get wor") == ["workflows"]
+    assert offered("agentos get agents gr") == ["greeter"]
+    assert offered("agentos describe workflow/h") == ["workflow/hello"]
+    assert offered("agentos describe source/") == ["source/main"]
+    assert offered("agentos run ag") == ["agent/"]
+    assert offered("agentos get all -t def") == ["default"]
+    assert offered("agentos accept m") == ["main"]

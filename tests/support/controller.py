@@ -104,8 +104,14 @@ class Controller:
 
     def agentos(self, *arguments: str, given: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """The command line against this controller; `given` is its standard input, `variables` its environment."""
-        known = {"AGENTOS_SERVER": self.url, "AGENTOS_API_KEY": self.key or "", **variables}
-        return agentos(*arguments, given=given, **known)
+        return agentos(*arguments, given=given, **{**self._known(), **variables})
+
+    def asking(self) -> dict[str, str]:
+        """Environment of a command line that asks this controller."""
+        return environment(**self._known())
+
+    def _known(self) -> dict[str, str]:
+        return {"AGENTOS_SERVER": self.url, "AGENTOS_API_KEY": self.key or ""}
 
     def _headers(self, key: str | None) -> dict[str, str]:
         return {"authorization": f"Bearer {key or self.key}"}

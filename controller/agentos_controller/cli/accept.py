@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agentos_controller.cli import commands, options, pausing
+from agentos_controller.cli import commands, completing, options, pausing
 from agentos_controller.cli.app import Verb
 from agentos_controller.cli.client import Client
 
@@ -19,7 +19,12 @@ def register(app: typer.Typer, verb: Verb) -> None:
         epilog="Example: agentos accept main -t acme --reason 'history cleaned up, see the change request'",
     )
     def accept(
-        source: Annotated[str, typer.Argument(help="Name of the source, as `agentos get sources` has it.")],
+        source: Annotated[
+            str,
+            typer.Argument(
+                help="Name of the source, as `agentos get sources` has it.", autocompletion=completing.sources
+            ),
+        ],
         revision: Annotated[
             str | None, typer.Argument(help="The commit, in full; left out: what its ref named at the last look.")
         ] = None,

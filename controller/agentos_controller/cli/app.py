@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
@@ -45,13 +46,20 @@ VERBS = (
 )
 
 
+COMPLETE = "_AGENTOS_COMPLETE"
+"""Set by a shell that asks how a line could go on; the line stands in one of `LINES`."""
+LINES = ("_TYPER_COMPLETE_ARGS", "COMP_WORDS")
+
+
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The app for these arguments: the verb asked for with its options, the others with their help line only."""
+    if COMPLETE in os.environ:
+        arguments = next((os.environ[name] for name in LINES if name in os.environ), "").split()[1:]
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     app = typer.Typer(
         name="agentos",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=asked not in {verb.name for verb in VERBS} or COMPLETE in os.environ,
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Agents as configuration: YAML in git, reconciled into running agents.",
         epilog="Start with `agentos init` in an empty folder, or `agentos serve --source .` in this one.",

@@ -38,11 +38,12 @@ def find_key() -> str | None:
 class Client:
     """One connection to a server. Every failing answer becomes a `Failure` with the problem's own words."""
 
-    def __init__(self, server: str | None = None) -> None:
+    def __init__(self, server: str | None = None, timeout: float | None = None) -> None:
+        """`timeout`, in seconds, is for whom no answer is better than a late one."""
         self.server = (server or os.environ.get("AGENTOS_SERVER") or settings.DEFAULT_SERVER).rstrip("/")
         key = find_key()
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.server, headers=headers, timeout=httpx.Timeout(30, read=330))
+        self._http = httpx.Client(base_url=self.server, headers=headers, timeout=timeout or httpx.Timeout(30, read=330))
 
     def __enter__(self) -> Self:
         return self
@@ -87,19 +88,26 @@ class Client:
     def events(self, path: str, after: int | None = None) -> Iterator[tuple[str, str, str]]:
         """Server-sent events as (id, event, data), until the server ends the stream."""
         headers = {"accept": "text/event-stream"} | ({"last-event-id": str(after)} if after is not None else {})
-        with self._http.stream("GET", path, headers=headers, timeout=None) as response:
-            if response.is_error:
-                response.read()
-                _raise_for(response)
-            fields: dict[str, str] = {}
-            for line in response.iter_lines():
-                if not line:
-                    if "data" in fields:
-                        yield fields.get("id", ""), fields.get("event", "message"), fields["data"]
-                    fields = {}
-                elif not line.startswith(":"):
-                    name, _, value = line.partition(":")
-                    fields[name] = value.removeprefix(" ")
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=None) as response:
+                if response.is_error:
+                    response.read()
+                    _raise_for(response)
+                yield from _frames(response)
+        except httpx.HTTPError as error:
+            raise Failure(f"{self.server}: {error or type(error).__name__}") from None
+
+
+def _frames(response: httpx.Response) -> Iterator[tuple[str, str, str]]:
+    fields: dict[str, str] = {}
+    for line in response.iter_lines():
+        if not line:
+            if "data" in fields:
+                yield fields.get("id", ""), fields.get("event", "message"), fields["data"]
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
 
 
 def tenant_path(tenant: str, *parts: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from agentos_controller.cli import options, output
+from agentos_controller.cli import completing, options, output
 from agentos_controller.cli.app import Verb
 from agentos_controller.cli.client import Client, tenant_path
 from agentos_controller.cli.failures import Failure
@@ -131,7 +132,8 @@ def register(app: typer.Typer, verb: Verb) -> None:
         verb.name,
         help=verb.summary,
         rich_help_panel=verb.group,
-        epilog="Example: agentos get agents -l team=growth -o wide",
+        epilog="Examples: agentos get agents -l team=growth -o wide; agentos get all --watch; "
+        "agentos get sources -t acme",
     )
     def get(
         what: Annotated[
@@ -139,14 +141,21 @@ def register(app: typer.Typer, verb: Verb) -> None:
             typer.Argument(
                 metavar="WHAT",
                 help="A kind (agents, workflow/x, all) or tenants, sources, events, diagnostics, schedules.",
+                autocompletion=completing.listed,
             ),
         ],
-        names: Annotated[list[str] | None, typer.Argument(help="Names of that kind; all when left out.")] = None,
+        names: Annotated[
+            list[str] | None,
+            typer.Argument(help="Names of that kind; all when left out.", autocompletion=completing.names),
+        ] = None,
         label: Annotated[str | None, typer.Option("--label", "-l", help="Only with this label, `key=value`.")] = None,
         condition: Annotated[
             str | None, typer.Option("--condition", help="Only where a condition holds, `Ready=False`.")
         ] = None,
         limit: Annotated[int | None, typer.Option(help="At most this many.", min=1)] = None,
+        watch: Annotated[
+            bool, typer.Option("--watch", "-w", help="Go on, and print each row again when it changes.")
+        ] = False,
         tenant: options.Tenant = options.DEFAULT_TENANT,
         server: options.Server = None,
         format_: options.Output = Format.table,
@@ -155,9 +164,13 @@ def register(app: typer.Typer, verb: Verb) -> None:
             if what in LISTINGS:
                 listing = LISTINGS[what]
                 path = tenant_path(tenant, listing.path) if listing.of_tenant else listing.path
+                if watch:
+                    _follow(listing, lambda: list(client.pages(path, limit)), format_)
                 output.show(client.pages(path, limit), listing.columns, format_, listing.name)
                 return
             kind, wanted = kind_and_names(what, names or [])
+            if watch:
+                _watch(client, tenant, _Filter(kind, tuple(wanted), label, condition), limit, format_)
             if wanted:
                 assert kind is not None
                 rows = [client.get(tenant_path(tenant, "resources", kind, name)) for name in wanted]
@@ -168,6 +181,62 @@ def register(app: typer.Typer, verb: Verb) -> None:
                 path = tenant_path(tenant, "resources")
                 rows = list(client.pages(path, limit, kind=kind, label=label, condition=condition))
             output.show(rows, RESOURCES, format_, RESOURCE_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """What of a tenant's resources is asked for."""
+
+    kind: str | None
+    names: tuple[str, ...]
+    label: str | None
+    condition: str | None
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row belongs to it. One that is gone is told by its name alone."""
+        if self.kind not in (None, row["kind"]) or (self.names and row["name"] not in self.names):
+            return False
+        if "conditions" not in row:
+            return True
+        key, _, value = (self.label or "").partition("=")
+        type_, _, status = (self.condition or "").partition("=")
+        held = {one["type"]: one["status"] for one in row["conditions"]}
+        return (not key or row["labels"].get(key) == value) and (not type_ or held.get(type_) == (status or "True"))
+
+
+def _watch(client: Client, tenant: str, asked: _Filter, limit: int | None, format_: Format) -> NoReturn:
+    """Print resources as they change, until the person ends it."""
+    from agentos_controller.cli import watch
+
+    path = tenant_path(tenant, "resources")
+
+    def shown() -> list[Mapping[str, Any]]:
+        rows = client.pages(path, limit, kind=asked.kind, label=asked.label, condition=asked.condition)
+        return [row for row in rows if not asked.names or row["name"] in asked.names]
+
+    follower = watch.Follower(RESOURCES, format_, RESOURCE_NAME)
+    for rows in watch.resources(client, tenant, shown, asked.takes):
+        follower.show(rows)
+    raise AssertionError("a watch has no end of its own")
+
+
+def _follow(listing: Listing, shown: Callable[[], list[Mapping[str, Any]]], format_: Format) -> NoReturn:
+    """Print the rows of a list that has no log of its changes, until the person ends it."""
+    from agentos_controller.cli import watch
+
+    follower = watch.Follower(listing.columns, format_, listing.name)
+
+    def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row.get("id"), row.get("tenant"), listing.name.value(row), row.get("code")
+
+    for rows in watch.listing(shown, key, "fetchedAt"):
+        follower.show(rows)
+    raise AssertionError("a watch has no end of its own")
+
+
+def plural(kind: str) -> str:
+    """What a person calls all of a kind."""
+    return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
 def kind_and_names(what: str, names: list[str]) -> tuple[str | None, list[str]]:
@@ -182,8 +251,7 @@ def kind_and_names(what: str, names: list[str]) -> tuple[str | None, list[str]]:
             return kind, names
     import difflib
 
-    kinds = [f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s" for kind in KINDS]
-    known = sorted({*kinds, *LISTINGS, "all"})
+    known = sorted({*map(plural, KINDS), *LISTINGS, "all"})
     close = difflib.get_close_matches(word.lower(), known, 1)
     raise Failure(
         f"nothing is called {word!r}", f"Did you mean {close[0]}?" if close else f"Try one of: {', '.join(known)}"

@@ -6,13 +6,19 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from agentos_controller.cli import completing
 from agentos_controller.cli.client import Client, tenant_path
 from agentos_controller.cli.failures import Failure
 from agentos_controller.cli.get import kind_and_names
 
 What = Annotated[
     str,
-    typer.Argument(metavar="WHAT", help="`tenant`, `source/NAME`, or a resource as `KIND/NAME`.", show_default=False),
+    typer.Argument(
+        metavar="WHAT",
+        help="`tenant`, `source/NAME`, or a resource as `KIND/NAME`.",
+        show_default=False,
+        autocompletion=completing.things,
+    ),
 ]
 Name = Annotated[str | None, typer.Argument(help="Its name, if not given with WHAT.", show_default=False)]
 For = Annotated[str | None, typer.Option("--for", help="How long, for example 2h; then it ends by itself.")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentos_controller.cli import logs, options, output
+from agentos_controller.cli import completing, logs, options, output
 from agentos_controller.cli.app import Verb
 from agentos_controller.cli.client import Client, read_text, tenant_path
 from agentos_controller.cli.failures import Failure
@@ -26,7 +26,10 @@ def register(app: typer.Typer, verb: Verb) -> None:
         epilog="Example: agentos run workflow/support-triage message='My invoice is wrong'",
     )
     def run(
-        target: Annotated[str, typer.Argument(metavar="KIND/NAME", help="agent/… or workflow/…")],
+        target: Annotated[
+            str,
+            typer.Argument(metavar="KIND/NAME", help="agent/… or workflow/…", autocompletion=completing.runnable),
+        ],
         arguments: Annotated[
             list[str] | None,
             typer.Argument(metavar="[KEY=VALUE]...", help="Input, field by field; `key:=JSON` for other than text."),

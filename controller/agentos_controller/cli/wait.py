@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentos_controller.cli import options, pausing
+from agentos_controller.cli import completing, options, pausing
 from agentos_controller.cli.app import Verb
 from agentos_controller.cli.client import Client
 from agentos_controller.cli.failures import Failure
@@ -31,7 +31,12 @@ def register(app: typer.Typer, verb: Verb) -> None:
         "agentos wait agent/old --for deleted --timeout 10m",
     )
     def wait(
-        what: Annotated[list[str], typer.Argument(help="KIND/NAME, tenant/NAME or source/NAME; all of several.")],
+        what: Annotated[
+            list[str],
+            typer.Argument(
+                help="KIND/NAME, tenant/NAME or source/NAME; all of several.", autocompletion=completing.things
+            ),
+        ],
         for_: Annotated[
             str,
             typer.Option(
