@@ -137,7 +137,7 @@ async def test_a_run_is_made_shown_listed_and_cancelled(world: World, acme: Tena
     assert made.status_code == 201, made.text
     run = made.json()
     assert (run["state"], run["input"], run["generation"]) == ("pending", {"n": 5}, 2)
-    assert run["digest"] == apiworld.digest("artifact Workflow/flow")
+    assert run["digest"] == apiworld.artifact("Workflow/flow")
     shown = await client.get(made.headers["location"])
     assert shown.json() == run
     listed = (await client.get(path, params={"kind": "Workflow", "name": "flow", "state": "pending"})).json()["items"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,27 @@ resource, item, state = tables.resource, tables.generation_item, tables.schedule
 artifact, label, link = tables.artifact, tables.resource_label, tables.dependency
 OTHER = "sha256:" + "1" * 64
 GRAPH = artifact.c.type == "graph"
+COMPARED: tuple[tuple[sa.Table, tuple[str | None, ...]], ...] = (
+    (artifact, ("body", "type", "name", "compiler", None)),
+    (resource, ("applied_digest", "artifact_digest", "uses")),
+    (item, ("digest", "artifact_digest")),
+    (state, ("artifact_digest", "suspended", None)),
+    (label, ("value", None)),
+    (link, (None,)),
+)
+"""What is compared: the columns of each table, None for the whole row."""
+ALTERED = {
+    "body": b"rubbish",
+    "type": "policy",
+    "name": "Workflow/evil",
+    "compiler": "0",
+    "applied_digest": OTHER,
+    "artifact_digest": OTHER,
+    "digest": OTHER,
+    "uses": {"Model/evil": OTHER},
+    "suspended": True,
+    "value": "evil",
+}
 
 
 @pytest.fixture
@@ -117,12 +139,50 @@ async def test_what_somebody_else_wrote_is_healed(world: worlds.World, statement
     assert (await world.tenant()).ready == "True"
 
 
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_is_altered_at_once_is_healed(world: worlds.World, seed: int) -> None:
+    """Several of the rows that are compared, of one resource each, altered in a column or removed."""
+    chance = random.Random(seed)
+    before = await everything(world)
+    for _ in range(5):
+        touched: set[str] = set()
+        for _ in range(chance.randint(1, 4)):
+            table, columns = chance.choice(COMPARED)
+            rows = await world.rows(sa.select(table).where(*([table.c.to_seq.is_(None)] if table is item else [])))
+            rows = [row for row in rows if _of(row) not in touched]
+            if not rows:
+                continue
+            row, column = chance.choice(rows), chance.choice(columns)
+            touched.add(_of(row))
+            where = [each == getattr(row, each.name) for each in table.primary_key]
+            altered = table.update().values({column: ALTERED[column]}) if column else table.delete()
+            await tamper(world, altered.where(*where))
+        await compare(world)
+        assert await everything(world) == before, touched
+    assert set((await world.reasons()).values()) == {"Ready"}
+
+
+def _of(row: Any) -> str:
+    """The name of the resource that a row belongs to."""
+    name: str = row.from_name if hasattr(row, "from_name") else row.name
+    return name.rpartition("/")[2]
+
+
 async def test_a_lost_resource_comes_back(world: worlds.World) -> None:
     before = await world.generation()
     await tamper(world, resource.delete().where(resource.c.name == "hello"))
     await compare(world)
     assert await world.generation() == before
     assert (await world.reasons())["Workflow/hello"] == "Ready"
+
+
+async def test_where_two_rows_say_different_things_a_build_decides(world: worlds.World) -> None:
+    before = await world.live()
+    await tamper(world, item.update().where(item.c.name == "hello").values(uses={"Agent/greeter": OTHER}))
+    await compare(world)
+    assert await world.live() == before
+    row = (await world.resources())["Workflow/hello"]
+    assert (row.ready, OTHER in row.uses.values()) == ("True", False)
 
 
 async def test_a_restart_heals_at_once(world: worlds.World) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from agentos_controller import clock as clocks
 from agentos_controller import database as databases
-from agentos_controller import keys
+from agentos_controller import keys, tables
 from agentos_controller.api import roles
+from agentos_controller.reconcile import heal
+from agentos_controller.views import blobs
 from tests.support import manifests, repos, worlds
 
 ROLE = (
@@ -52,3 +55,19 @@ async def test_a_role_is_in_force_as_long_as_it_serves(world: worlds.World, cloc
     assert await standing() == before
     await world.commit({"agents/ops.yaml": None})
     assert await standing() == roles.Standing(CI)
+
+
+async def test_a_role_that_somebody_altered_gives_nothing_until_it_is_healed(
+    world: worlds.World, clock: clocks.ManualClock
+) -> None:
+    await world.commit(manifests.small() | {"agents/ops.yaml": ROLE})
+    rows = await world.rows(sa.select(tables.artifact).where(tables.artifact.c.name == "Role/ops"))
+    evil = {"members": ["key/ci"], "rules": {"all": {"permissions": ["admin"], "kinds": [], "names": []}}}
+    async with world.db.write() as conn:
+        where = tables.artifact.c.digest == rows[0].digest
+        await conn.execute(tables.artifact.update().where(where).values(body=blobs.pack(evil)))
+    known = roles.Roles(clock.monotonic)
+    assert await known.standing(world.db, CI) == roles.Standing(CI)
+    clock.advance(heal.INTERVAL)
+    await world.settle()
+    assert (await known.standing(world.db, CI)).principal.permissions == {"operate", "read"}

@@ -21,7 +21,7 @@ from agentos_engine import artifacts, conditions
 
 REVISION = "a" * 40
 HEAD = "b" * 40
-ARTIFACTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+ARTIFACTS: tuple[tuple[artifacts.Type, str, dict[str, Any]], ...] = (
     ("graph", "Agent/echo", {"form": "agent", "name": "echo"}),
     (
         "graph",
@@ -33,8 +33,16 @@ ARTIFACTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+MADE = {name: artifacts.Artifact(type_, name, body) for type_, name, body in ARTIFACTS}
+
+
 def digest(text: str) -> str:
     return artifacts.digest_of(text)
+
+
+def artifact(name: str) -> str:
+    """The digest of the artifact of a resource, ``Kind/name``."""
+    return MADE[name].digest if name in MADE else digest(f"artifact {name}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def resource(tenant_id: str, source_id: str, kind: str, name: str, **changes: An
         "desired_digest": own,
         "desired_revision": REVISION,
         "applied_digest": own,
-        "artifact_digest": digest(f"artifact {kind}/{name}"),
+        "artifact_digest": artifact(f"{kind}/{name}"),
         "applied_revision": REVISION,
         "applied_seq": 1,
         "interface": {"effect": "read"},
@@ -226,7 +234,7 @@ class World:
             "from_seq": start,
             "to_seq": end,
             "digest": digest(f"{kind}/{name} {start}"),
-            "artifact_digest": digest(f"artifact {kind}/{name}"),
+            "artifact_digest": artifact(f"{kind}/{name}"),
             "path": f"agents/{name}.yaml",
             "line": 1,
             "revision": REVISION,
@@ -260,7 +268,7 @@ class World:
             "target_digest": digest("flow"),
             "generation": 2,
             "revision": REVISION,
-            "digest": digest("artifact Workflow/flow"),
+            "digest": artifact("Workflow/flow"),
             "state": "succeeded",
             "outcome": "done",
             "interactive": False,
@@ -329,10 +337,11 @@ class World:
             of | {"to_kind": "Connector", "to_name": "crm", "from_kind": "Agent", "from_name": "echo"},
             of | {"to_kind": "Agent", "to_name": "echo", "from_kind": "Workflow", "from_name": "flow"},
         )
-        for type_, called, body in ARTIFACTS:
-            stored = blobs.pack(body)
-            row = {"digest": digest(f"artifact {called}"), "type": type_, "name": called, "body": stored}
-            await self.insert(tables.artifact, of | row | {"size": len(stored), "compiler": "1", "first_at": 1})
+        for one in MADE.values():
+            data = artifacts.canonical(one.body)
+            row = {"digest": one.digest, "type": one.type, "name": one.name, "body": blobs.pack(one.body)}
+            made = {"size": len(data), "compiler": artifacts.COMPILER, "first_at": 1}
+            await self.insert(tables.artifact, of | row | made)
         place = {"source_id": source_id, "path": "agents/flow.yaml", "number": 0, "line": 7, "col": 9, "revision": HEAD}
         what = {"code": "UnknownReference", "severity": "error", "message": "no such model", "hint": "fast?"}
         await self.insert(tables.diagnostic, of | place | what | {"kind": "Workflow", "name": "flow"})
@@ -349,7 +358,7 @@ class World:
         await self.event(tenant_id, run_id, 2, "run.succeeded")
         waiting = await self.run(tenant_id, state="waiting", outcome=None, output=None, ended_at=None)
         approval_id = await self.approval(tenant_id, waiting)
-        schedule = {"name": "daily", "artifact_digest": digest("artifact Schedule/daily"), "last_tick": 1}
+        schedule = {"name": "daily", "artifact_digest": artifact("Schedule/daily"), "last_tick": 1}
         await self.insert(tables.schedule_state, of | schedule | {"next_tick": 2, "suspended": False, "misses": 0})
         fire = {"schedule": "daily", "tick": 1, "decision": "started", "run_id": run_id, "lateness": 1_500_000}
         await self.insert(tables.fire, of | fire | {"at": 1})

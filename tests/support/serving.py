@@ -33,14 +33,14 @@ async def serve(db: database.Database, tenant_id: str, bodies: Mapping[str, Mapp
     async with db.write() as conn:
         seq = (await conn.scalar(sa.select(tables.tenant.c.active_seq).where(tables.tenant.c.id == tenant_id)) or 0) + 1
         for artifact in made:
-            packed = zstandard.ZstdCompressor().compress(artifacts.canonical(artifact.body))
+            data = artifacts.canonical(artifact.body)
             row = {
                 "tenant_id": tenant_id,
                 "digest": artifact.digest,
                 "type": artifact.type,
                 "name": artifact.name,
-                "body": packed,
-                "size": len(packed),
+                "body": zstandard.ZstdCompressor().compress(data),
+                "size": len(data),
                 "compiler": artifacts.COMPILER,
                 "first_at": now,
             }

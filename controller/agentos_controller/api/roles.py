@@ -1,7 +1,8 @@
 """What the Roles in force give a caller, besides what stands on its key.
 
 Roles serve in the tenant of the platform source and are in force for all tenants; a key bound to one tenant stays in
-it whatever roles it has. They are read anew when that tenant's generation changed, which is looked at once a second.
+it whatever roles it has. Which artifacts they are is looked at once a second. One that is not what its digest says
+gives nothing, until it is healed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from agentos_controller import database, keys, tables
@@ -75,7 +77,7 @@ class Roles:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._looked: float | None = None
-        self._generations: list[tuple[str, int | None]] = []
+        self._serving: dict[str, str] | None = None
         self._roles: dict[str, _Role] = {}
         self._standings: dict[str, tuple[keys.Principal, Standing]] = {}
 
@@ -104,21 +106,20 @@ class Roles:
 
     async def _look(self, db: database.Database) -> None:
         tenant, item, artifact = tables.tenant, tables.generation_item, tables.artifact
-        here = (tenant.c.platform.is_(True), tenant.c.deleted_at.is_(None))
+        live = (
+            sa.select(item.c.name, item.c.artifact_digest, item.c.tenant_id)
+            .join(tenant, tenant.c.id == item.c.tenant_id)
+            .where(tenant.c.platform.is_(True), tenant.c.deleted_at.is_(None))
+            .where(item.c.kind == "Role", item.c.to_seq.is_(None))
+        )
         async with db.read(snapshot=True) as conn:
-            rows = await conn.execute(sa.select(tenant.c.id, tenant.c.active_seq).where(*here).order_by(tenant.c.id))
-            generations = [(row.id, row.active_seq) for row in rows]
-            if generations == self._generations:
+            serving = {row.name: row.artifact_digest for row in await conn.execute(live)}
+            if serving == self._serving:
                 return
-            found = await conn.execute(
-                sa.select(item.c.name, artifact.c.body)
-                .join(tenant, tenant.c.id == item.c.tenant_id)
-                .join(
-                    artifact,
-                    (artifact.c.tenant_id == item.c.tenant_id) & (artifact.c.digest == item.c.artifact_digest),
-                )
-                .where(*here, item.c.kind == "Role", item.c.to_seq.is_(None))
-            )
-            self._roles = {row.name: _Role.of(blobs.unpack(row.body)) for row in found}
-        self._generations = generations
+            one = live.subquery()
+            same = (artifact.c.tenant_id == one.c.tenant_id) & (artifact.c.digest == one.c.artifact_digest)
+            found = await conn.execute(sa.select(one.c.name.label("role"), artifact).join_from(one, artifact, same))
+            bodies = {row.role: blobs.genuine(row) for row in found}
+        self._roles = {name: _Role.of(orjson.loads(body)) for name, body in bodies.items() if body is not None}
+        self._serving = serving if self._roles.keys() == serving.keys() else None
         self._standings.clear()

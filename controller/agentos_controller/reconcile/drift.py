@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
 from agentos_controller.apply import access
 from agentos_controller.database import Database
 from agentos_controller.reconcile import gather, values
+from agentos_controller.views import blobs
 from agentos_engine import artifacts
 from agentos_engine.model import ResourceRef
 
@@ -149,11 +149,7 @@ class _Slice:
         for part in gather.chunks(digests):
             query = sa.select(table).where(table.c.tenant_id == self._tenant_id, table.c.digest.in_(part))
             for row in await self._conn.execute(query):
-                try:
-                    data = zstandard.decompress(row.body, max_output_size=row.size)
-                except zstandard.ZstdError:
-                    continue
-                if artifacts.digest_of_stored(row.compiler, row.type, row.name, data) == row.digest:
+                if (data := blobs.genuine(row)) is not None:
                     good[row.digest] = data
         return good
 
@@ -166,19 +162,15 @@ class _Slice:
             else None
         )
         if wanted != stored:
-            if item is not None and stored is not None and stored[1] in bodies and wanted[1] not in bodies:  # type: ignore[index]
-                # The item names an artifact that never was; what the resource names is there.
+            if item is not None and stored is not None and _invented(item, row, bodies):
                 found.items[ref] = row
                 found.note(ref, "generation", wanted[:2], stored[:2])  # type: ignore[index]
                 return
             found.serving[ref] = item
             found.note(ref, "resource", stored, wanted)
-        if item is not None and item.artifact_digest and item.artifact_digest not in bodies:
-            interface = row.interface if row is not None else None
-            # A kind that emits no artifact is pinned by its interface.
-            if artifacts.digest_of(interface) != item.artifact_digest:
-                found.lost[item.artifact_digest] = ref
-                found.note(ref, "artifact", "missing or altered", item.artifact_digest)
+        if item is not None and item.artifact_digest and not _there(item.artifact_digest, row, bodies):
+            found.lost[item.artifact_digest] = ref
+            found.note(ref, "artifact", "missing or altered", item.artifact_digest)
 
     async def _schedules(self, items: Mapping[ResourceRef, Any], serves: Mapping[ResourceRef, bytes]) -> None:
         table = tables.schedule_state
@@ -230,6 +222,20 @@ class _Slice:
             if has.get(ref, set()) != wanted:
                 self._found.links[ref] = wanted
                 self._found.note(ref, "links", sorted(has.get(ref, ())), sorted(wanted))
+
+
+def _there(digest: str, row: Any, bodies: Mapping[str, bytes]) -> bool:
+    """Whether something is what the digest says: an artifact, or the interface of a kind that emits none."""
+    return digest in bodies or (row is not None and artifacts.digest_of(row.interface) == digest)
+
+
+def _invented(item: Any, row: Any, bodies: Mapping[str, bytes]) -> bool:
+    """Whether the item is the one of the two that nothing else speaks for: its artifact never was, or the resource
+    serves what the head of its source asks for, and the item says another."""
+    if not _there(row.artifact_digest, row, bodies):
+        return False
+    settled = row.ready == "True" and row.desired_digest is not None
+    return not _there(item.artifact_digest, row, bodies) or (settled and row.desired_digest != item.digest)
 
 
 async def _access(conn: AsyncConnection, found: Found, bodies: Mapping[ResourceRef, bytes]) -> None:

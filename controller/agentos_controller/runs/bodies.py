@@ -1,7 +1,8 @@
 """Artifact bodies by digest, read from the tenant's own rows and kept while memory allows.
 
-An artifact never changes, so a cached body is never stale. Tenant and digest together are the key: what one tenant
-may run is no oracle for another.
+An artifact never changes, so a cached body is never stale; one that somebody altered is not what its digest says, and
+counts as missing until it is healed. Tenant and digest together are the key: what one tenant may run is no oracle for
+another.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentos_controller import tables
+from agentos_controller.views import blobs
 
 MAX_CACHED = 512
 _cache: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 
 
 class ArtifactMissing(LookupError):
-    """The tenant has no artifact with this digest."""
+    """The tenant has no artifact with this digest, or not as it was compiled."""
 
 
 def cached(tenant_id: str, digest: str) -> dict[str, Any] | None:
@@ -49,11 +50,12 @@ def load(conn: sa.Connection, tenant_id: str, digest: str) -> dict[str, Any]:
     body = cached(tenant_id, digest)
     if body is None:
         table = tables.artifact
-        found = conn.execute(sa.select(table.c.body).where(table.c.tenant_id == tenant_id, table.c.digest == digest))
-        packed = found.scalar_one_or_none()
-        if packed is None:
+        query = sa.select(table).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+        row = conn.execute(query).one_or_none()
+        data = blobs.genuine(row) if row is not None else None
+        if data is None:
             raise ArtifactMissing(digest)
-        body = orjson.loads(zstandard.ZstdDecompressor().decompress(packed))
+        body = orjson.loads(data)
         _cache[tenant_id, digest] = body
         while len(_cache) > MAX_CACHED:
             _cache.popitem(last=False)

@@ -22,3 +22,12 @@ def unpack(packed: bytes) -> Any:
         zstandard.ZstdError: it is damaged.
     """
     return orjson.loads(zstandard.ZstdDecompressor().decompress(packed))
+
+
+def genuine(row: Any) -> bytes | None:
+    """Canonical JSON of a row of `artifact`, None where it is not what its digest says."""
+    try:
+        data = zstandard.decompress(row.body, max_output_size=row.size)
+    except zstandard.ZstdError:
+        return None
+    return data if artifacts.digest_of_stored(row.compiler, row.type, row.name, data) == row.digest else None
