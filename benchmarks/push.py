@@ -48,7 +48,7 @@ def _measure(root: Path, web: git_servers.HttpServer, chosen: argparse.Namespace
     with Server(str(platform.folder), root / "state", *flags) as server:
         _until(server, lambda: len(_generations(server)) > chosen.tenants and min(_generations(server).values()) >= 1)
         server.client.put("/v1/tenants/platform/secrets/forge-hook", json={"value": SECRET}).raise_for_status()
-        sources = server.get("/v1/sources", limit=500)["items"]
+        sources = server.pages("/v1/sources")
         hooks = {each["tenant"]: each["webhook"] for each in sources}
         fetched = server.metric("agentos_reconcile_fetches_total")
         seconds = [
@@ -132,7 +132,7 @@ def _at(resource: dict[str, object], revision: str) -> bool:
 
 
 def _generations(server: Server) -> dict[str, int]:
-    return {each["name"]: each["activeGeneration"] or 0 for each in server.get("/v1/tenants", limit=500)["items"]}
+    return {each["name"]: each["activeGeneration"] or 0 for each in server.pages("/v1/tenants")}
 
 
 def _until(server: Server, holds: object) -> None:

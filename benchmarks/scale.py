@@ -117,7 +117,7 @@ def _until_ready(server: Server, total: int) -> None:
     """Until the rows of all resources say Ready. A first round is waited for by asking for little: the API shares the
     processors with it."""
     while True:
-        tenants = server.get("/v1/tenants", limit=500)["items"]
+        tenants = server.pages("/v1/tenants")
         if sum(each["counts"]["ready"] for each in tenants) >= total:
             return
         stalled = sum(each["counts"]["stalled"] for each in tenants)

@@ -68,6 +68,17 @@ class Server:
     def get(self, path: str, **params: Any) -> Any:
         return self.client.get(path, params=params).raise_for_status().json()
 
+    def pages(self, path: str) -> list[Any]:
+        """Every item of a list."""
+        found: list[Any] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get(path, limit=500, **cursor)
+            found += page["items"]
+            if page["nextCursor"] is None:
+                return found
+            cursor = {"cursor": page["nextCursor"]}
+
     def post(self, path: str, body: Any, **params: Any) -> Any:
         return self.client.post(path, json=body, params=params).raise_for_status().json()
 
