@@ -109,7 +109,7 @@ async def prepare(
     inputs = inputs_digest(tenant, policies)
     async with db.read(snapshot=True) as conn:
         row = await standing.row(conn, tenant.id)
-        stands = standing.of(row)
+        stands = standing.of(row, tenant.spec if tenant.platform else None)
         # What waits for a person, and what is kept away from its sources, stands in no file that changed.
         waits = stands.still() is not None or row.prune is not None
         whole = force or tenant.inputs != inputs or waits or stands.ending

@@ -5,6 +5,7 @@ The rules that follow from it stand in `holding`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,13 +33,13 @@ async def row(conn: AsyncConnection, tenant_id: str) -> Any:
     return (await conn.execute(sa.select(*COLUMNS).where(_tenant.c.id == tenant_id))).one_or_none()
 
 
-def of(found: Any) -> holding.Standing:
-    """The standing that a row with `COLUMNS` tells."""
+def of(found: Any, described: Mapping[str, Any] | None = None) -> holding.Standing:
+    """The standing that a row with `COLUMNS` tells; `described` is the spec where a file and no row has it."""
     hold, approved = found.hold, found.prune_approved or {}
     return holding.Standing(
         hold=holding.Pause(hold["by"], hold.get("reason"), hold.get("until")) if hold is not None else None,
         suspended=suspended(found),
-        guard=holding.Guard.of(found.spec or {}),
+        guard=holding.Guard.of(described or found.spec or {}),
         approved=approved.get("digest"),
         orphans=bool(approved.get("orphans")),
         ending=found.state == "deleting",

@@ -83,7 +83,8 @@ def uses(entry: plan.Entry | None) -> dict[str, str] | None:
 async def guard(conn: AsyncConnection, tenant: values.Tenant) -> int:
     """The live generation, when the tenant still is as `tenant` says."""
     row = await standing.row(conn, tenant.id)
-    if row is None or (row.active_seq or 0) != tenant.active_seq or standing.of(row) != tenant.standing:
+    described = tenant.spec if tenant.platform else None
+    if row is None or (row.active_seq or 0) != tenant.active_seq or standing.of(row, described) != tenant.standing:
         raise errors.Wait("Reconciling", f"{tenant.name} moved on meanwhile")
     return tenant.active_seq
 

@@ -114,8 +114,13 @@ def _prune(prune: dict[str, Any] | None) -> shapes.Prune | None:
     }
 
 
-async def sources(conn: AsyncConnection, only: str | None, wanted: paging.Page) -> shapes.Page[shapes.Source]:
-    """One page of the sources, by id; of one tenant where `only` is its id."""
+async def sources(
+    conn: AsyncConnection, only: str | None, wanted: paging.Page, hooked: bool
+) -> shapes.Page[shapes.Source]:
+    """One page of the sources, by id; of one tenant where `only` is its id.
+
+    `hooked` tells that the platform's own, which no row describes, takes deliveries.
+    """
     query = _sources().order_by(_source.c.id).limit(wanted.fetch)
     if only is not None:
         query = query.where(_source.c.tenant_id == only)
@@ -123,17 +128,17 @@ async def sources(conn: AsyncConnection, only: str | None, wanted: paging.Page) 
         query = query.where(_source.c.id > wanted.after[0])
     found = (await conn.execute(query)).all()
     rows, cursor = paging.cut(SOURCES, found, wanted, lambda row: (row.id,))
-    return {"items": [_source_shape(row) for row in rows], "nextCursor": cursor}
+    return {"items": [_source_shape(row, hooked) for row in rows], "nextCursor": cursor}
 
 
-async def source(conn: AsyncConnection, source_id: str, only: str | None) -> shapes.SourceDetail:
-    """A source with the diagnostics of its last revision.
+async def source(conn: AsyncConnection, source_id: str, only: str | None, hooked: bool) -> shapes.SourceDetail:
+    """A source with the diagnostics of its last revision; `hooked` as in `sources`.
 
     Raises:
         Problem: NotFound, also where it is not of the tenant `only`.
     """
     row = await source_row(conn, source_id, only)
-    return {**_source_shape(row), "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id)}
+    return {**_source_shape(row, hooked), "diagnostics": await diagnostics.of_source(conn, row.tenant_id, source_id)}
 
 
 async def revisions(
@@ -179,12 +184,13 @@ async def source_row(conn: AsyncConnection, source_id: str, only: str | None) ->
 
 
 def _sources() -> forms.Query:
-    return sa.select(_source, _tenant.c.name.label("tenant"), _tenant.c.spec.label("tenant_spec")).join_from(
-        _source, _tenant, sa.and_(_tenant.c.id == _source.c.tenant_id, _tenant.c.deleted_at.is_(None))
-    )
+    owner = _tenant.c.name.label("tenant"), _tenant.c.spec.label("tenant_spec"), _tenant.c.platform
+    living = sa.and_(_tenant.c.id == _source.c.tenant_id, _tenant.c.deleted_at.is_(None))
+    return sa.select(_source, *owner).join_from(_source, _tenant, living)
 
 
-def _source_shape(row: forms.Row) -> shapes.Source:
+def _source_shape(row: forms.Row, hooked: bool) -> shapes.Source:
+    takes = hooked if row.platform else "webhook" in _spec_of(row)
     return {
         "id": row.id,
         "tenant": row.tenant,
@@ -201,7 +207,7 @@ def _source_shape(row: forms.Row) -> shapes.Source:
         "error": row.error,
         "suspended": row.suspended_by is not None,
         "suspension": forms.suspension(row),
-        "webhook": f"/v1/sources/{row.id}/webhook" if "webhook" in _spec_of(row) else None,
+        "webhook": f"/v1/sources/{row.id}/webhook" if takes else None,
         "ready": row.ready == "True",
         "conditions": forms.conditions(row.conditions),
     }

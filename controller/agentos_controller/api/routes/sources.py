@@ -16,6 +16,11 @@ from agentos_engine.errors import Problem
 router = routing.router("sources", "/v1/sources")
 
 
+def _hooked(call: deps.Call) -> bool:
+    """Whether deliveries about the platform's own source are taken."""
+    return call.parts.platform_webhook is not None
+
+
 @router.get("", **answers.answers("Page[Source]", "Sources by tenant and name"))
 async def list_sources(
     call: deps.Read, limit: deps.Limit = paging.DEFAULT_LIMIT, cursor: deps.Cursor = None
@@ -23,14 +28,14 @@ async def list_sources(
     """List the sources this key may see."""
     page = paging.page(tenants.SOURCES, limit, cursor, tenants.SOURCE_CURSOR)
     async with call.parts.database.read() as conn:
-        return answers.Json(await tenants.sources(conn, call.only, page))
+        return answers.Json(await tenants.sources(conn, call.only, page, _hooked(call)))
 
 
 @router.get("/{id}", **answers.answers("SourceDetail", "The source", problems=("NotFound",)))
 async def get_source(call: deps.Read, id: deps.Id, request: Request) -> Response:  # noqa: A002 - the path's word
     """Show a source with the diagnostics of its last revision."""
     async with call.parts.database.read() as conn:
-        return answers.Json(await tenants.source(conn, id, call.only))
+        return answers.Json(await tenants.source(conn, id, call.only, _hooked(call)))
 
 
 @router.get(
