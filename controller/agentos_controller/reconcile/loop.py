@@ -397,6 +397,10 @@ class Reconciler:
             _unless_cancelled()
             self.counts.failures += 1
             log.exception("tenant failed", extra={"tenant": tenant.name})
+            if isinstance(error, snapshot.Damaged):
+                for source in tenant.sources:
+                    if source.address is not None:
+                        self.repositories.doubt(source.address)
             self._queue.again(tenant_id, force=force)
             with contextlib.suppress(Exception):
                 await statuses.failed(self._db, tenant_id, error, self._time.now_us())

@@ -113,6 +113,12 @@ class Repositories:
             if watched.address.url == url:
                 watched.due = 0.0
 
+    def doubt(self, where: address.Address) -> None:
+        """Something at `where` that was there could not be read: look at once whether its mirror is still whole."""
+        if not where.local:
+            self._mirrors.doubt(where)
+        self.wake(where)
+
     def all(self) -> list[Watched]:
         return list(self._watched.values())
 
@@ -224,7 +230,9 @@ class Repositories:
         limits = functools.reduce(fetch.Limits.widened, (watched.limits for watched in same))
         secret = next((watched.secret for watched in same if watched.secret is not None), None)
         try:
-            await self._mirrors.look([watched.address for watched in same], limits, secret)
+            if await self._mirrors.look([watched.address for watched in same], limits, secret):
+                for watched in same:
+                    watched.repository = None
         except errors.Handled as error:
             for watched in same:
                 self._failed(watched, error)
@@ -289,7 +297,7 @@ class Repositories:
             return None
         try:
             return watched.repository.snapshot(revision, path)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, snapshot.Damaged):
             return None
 
     def author(self, where: address.Address, revision: str) -> tuple[str | None, str | None]:

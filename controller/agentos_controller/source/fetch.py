@@ -3,7 +3,7 @@
 A look asks which refs there are; only where one that somebody follows has moved is anything fetched, and then exactly
 those. What is fetched arrives beside the mirror and is counted before it is let in, so that a look that fails, is
 refused or dies leaves the mirror as it was. How git is run stands in `child`, how a remote is reached in `reach`;
-reading what was fetched is `git`'s job.
+reading what was fetched is `git`'s job. A mirror that turns out to be damaged on disk is made anew.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import shutil
 import struct
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentos_controller.source import address, child, git, reach, snapshot, trouble
 from agentos_engine import errors
+
+log = logging.getLogger(__name__)
 
 MAX_REFS = 250_000
 MAX_PACKS = 50
@@ -55,6 +59,8 @@ class Mirrors:
         self.root = root
         self.counters = counters or snapshot.Counters()
         self._dial = dial
+        self._doubted: set[Path] = set()
+        self._opened: weakref.WeakSet[git.Repository] = weakref.WeakSet()
 
     def folder(self, where: address.Address) -> Path:
         access = where.access or address.Access()
@@ -70,14 +76,56 @@ class Mirrors:
         wanted: Sequence[address.Address],
         limits: Limits | None = None,
         secret: reach.Secret | None = None,
-    ) -> None:
+    ) -> bool:
         """Bring the mirror of `wanted`, which differ in what they follow only, up to date with its remote.
+
+        Whether it was made anew, because it was damaged.
 
         Raises:
             errors.Handled: what kept it from being so; the mirror is as it was.
         """
         limits = limits or Limits()
         where = wanted[0]
+        anew = await self._damaged(where, limits, thorough=self.folder(where) in self._doubted)
+        self._doubted.discard(self.folder(where))
+        if not anew:
+            try:
+                await self._look(where, wanted, limits, secret)
+                return False
+            except snapshot.Damaged:
+                pass
+            except errors.Handled as error:
+                if not await self._damaged(where, limits, thorough=error.code == "SourceCorrupt"):
+                    raise
+        log.warning("a mirror is damaged and made anew", extra={"source": str(where)})
+        for handle in list(self._opened):
+            if handle.folder == self.folder(where):
+                handle.git.free()  # what it has open of the packs is found by their names
+        shutil.rmtree(self.folder(where), ignore_errors=True)
+        await self._look(where, wanted, limits, secret)
+        return True
+
+    def doubt(self, where: address.Address) -> None:
+        """Something of the mirror of `where` could not be read: the next look looks at all of it."""
+        self._doubted.add(self.folder(where))
+
+    async def _damaged(self, where: address.Address, limits: Limits, *, thorough: bool) -> bool:
+        """Whether there is a mirror of `where` that is none; `thorough` reads every object of it."""
+        folder = self.folder(where)
+        if not folder.exists():
+            return False
+        try:
+            if not self.open(where).sound:
+                return True
+            if thorough:
+                await self._git(folder, ("fsck", "--no-dangling", "--no-progress"), limits)
+        except errors.Handled as error:
+            return error.code != "SourceUnavailable"  # it took too long
+        return False
+
+    async def _look(
+        self, where: address.Address, wanted: Sequence[address.Address], limits: Limits, secret: reach.Secret | None
+    ) -> None:
         folder = self.folder(where)
         if not _begun(folder):
             await self._git(self.root, ("init", "--quiet", "--bare", "--template=", "--", str(folder)), limits)
@@ -151,7 +199,9 @@ class Mirrors:
 
     def open(self, where: address.Address) -> git.Repository:
         """The mirror of `where` as it was last fetched. Raises `errors.Stall` if it never was."""
-        return git.Repository(self.folder(where), self.home, self.counters)
+        opened = git.Repository(self.folder(where), self.home, self.counters)
+        self._opened.add(opened)
+        return opened
 
     def keep(self, wanted: Iterable[address.Address]) -> None:
         """Remove the mirrors of all but `wanted`."""

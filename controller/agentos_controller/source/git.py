@@ -90,6 +90,18 @@ class Repository:
             raise errors.Stall("SourceEmpty", f"HEAD names no commit yet in {self.folder.name}")
         raise errors.Stall("SourceRefGone", f"there is no branch, tag or commit {ref!r} in {self.folder.name}")
 
+    @property
+    def sound(self) -> bool:
+        """Whether HEAD is one, and every ref names an object that can be read, and the tree of a commit with it."""
+        files = (path for path in (self.folder / "refs").rglob("*") if path.is_file())
+        try:
+            self.git.lookup_reference("HEAD")
+            # libgit2 passes over what is no ref in its listing.
+            names = {*self.git.references, *(path.relative_to(self.folder).as_posix() for path in files)}
+            return all(self.git.lookup_reference(name).peel(pygit2.Tree) for name in names)
+        except (KeyError, ValueError, pygit2.GitError):
+            return False
+
     def has(self, oid: str) -> bool:
         """Whether the object is here."""
         try:
@@ -102,16 +114,21 @@ class Repository:
 
         Raises:
             errors.Retry: ``SourceUnavailable``, one of the objects is not here: it moved while it was looked at.
+            snapshot.Damaged: a ref cannot be written.
         """
         for name, oid in refs.items():
             if not self.has(oid):
                 raise errors.Retry("SourceUnavailable", f"{name} moved while it was looked at")
-        for name in set(self.git.references) - refs.keys():
-            self.git.references.delete(name)
-        for name, oid in refs.items():
-            self.git.references.create(name, oid, force=True)
-        if head is not None:
-            self.git.references.create("HEAD", head, force=True)
+        known = self.git.references
+        try:
+            for name in set(known) - refs.keys():
+                known.delete(name)
+            for name, oid in refs.items():
+                known.create(name, oid, force=True)
+            if head is not None:
+                known.create("HEAD", head, force=True)
+        except pygit2.GitError as error:
+            raise snapshot.Damaged(f"the refs of {self.folder.name}: {error}") from None
 
     def _commit_id(self, oid: str) -> str:
         try:
@@ -141,24 +158,30 @@ class Repository:
         return GitSnapshot(self, revision, oid, path)
 
     def children(self, tree: str) -> dict[str, _Entry]:
-        """Name to (object id, mode) of one tree. An unknown tree raises `KeyError`."""
+        """Name to (object id, mode) of one tree. An unknown tree raises `KeyError`, a broken one `snapshot.Damaged`."""
         if tree == EMPTY_TREE:
             return {}
-        found = self.git[tree]
+        try:
+            found = self.git[tree]
+        except pygit2.GitError as error:
+            raise snapshot.Damaged(f"tree {tree} of {self.folder.name}: {error}") from None
         if not isinstance(found, pygit2.Tree):
             raise KeyError(tree)
         self.counters.trees += 1
         return {entry.name or "": (str(entry.id), int(entry.filemode)) for entry in found}
 
     def read(self, blob_id: str, limit: int) -> bytes:
-        kind, size = self.git.odb.read_header(blob_id)
+        try:
+            kind, size = self.git.odb.read_header(blob_id)
+            if kind == ObjectType.BLOB and size > limit:
+                raise snapshot.FileTooLarge(size, limit)
+            data: bytes = self.git.odb.read(blob_id)[1]
+        except (KeyError, pygit2.GitError) as error:
+            raise snapshot.Damaged(f"blob {blob_id} of {self.folder.name}: {error}") from None
         if kind != ObjectType.BLOB:
             raise KeyError(blob_id)
-        if size > limit:
-            raise snapshot.FileTooLarge(size, limit)
         self.counters.blobs += 1
         self.counters.bytes += size
-        data: bytes = self.git.odb.read(blob_id)[1]
         return data
 
     def author(self, revision: str) -> str:
@@ -230,7 +253,7 @@ class GitSnapshot:
                     forbidden[path] = now
                 if (old and not was) or (new and not now):
                     files[path] = new[0] if new and not now else None
-        except (KeyError, pygit2.GitError):
+        except (KeyError, snapshot.Damaged):
             return None
         return snapshot.Changes(files, forbidden)
 

@@ -62,6 +62,10 @@ class FileTooLarge(Exception):
         self.limit = limit
 
 
+class Damaged(Exception):
+    """What is on disk of a repository cannot be read any more."""
+
+
 class Reader(Protocol):
     """The contents of one tree. Used in worker processes too, where it is opened anew from a `Recipe`."""
 
