@@ -88,13 +88,16 @@ class Estate:
     def sources(self) -> list[Source]:
         return [source for tenant in self.tenants.values() for source in tenant.sources]
 
-    def keep(self, before: Estate, busy: Iterable[str]) -> None:
+    def keep(self, before: Estate, busy: Iterable[str]) -> frozenset[str]:
         """Let the `busy` tenants, whose rounds are under way, be those of `before` where they are asked for the same:
-        what their rounds find out goes there."""
+        what their rounds find out goes there. Which those are."""
+        kept = set()
         for tenant_id in busy:
             one, now = before.tenants.get(tenant_id), self.tenants.get(tenant_id)
             if one is not None and now is not None and one.asked == now.asked:
                 self.tenants[tenant_id] = one
+                kept.add(tenant_id)
+        return frozenset(kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from agentos_controller import tables
 from agentos_controller.database import Database
@@ -23,16 +24,20 @@ def concerned(
     moved: Iterable[repositories.Watched],
     rulings: ruling.Rulings,
     waits: Callable[[str], bool],
+    but: Set[str] = frozenset(),
 ) -> Concerned:
-    """What `moved` asks for. A tenant that `waits` for a round anyway has its sources looked at there."""
+    """What `moved` asks for of all tenants `but` those. One that `waits` for a round anyway has its sources looked at
+    there."""
     by_address = {watched.address: watched for watched in moved}
-    found = Concerned()
+    found, alike = Concerned(), dict[Any, ruling.Ruling]()
     for tenant in known.tenants.values():
+        if tenant.id in but:
+            continue
         for source in tenant.sources:
             watched = by_address.get(source.address) if source.address is not None else None
             if watched is None or source.suspended or not watched.looked_at:
                 continue
-            ruled = rulings.rule(source)
+            ruled = rulings.rule(source, alike)
             if ruled.stop is not None or source.message is not None or ruled.revision is None or ruled.rewritten:
                 found.tenants.add(tenant.id)
             elif source.head != ruled.revision or source.tree is None:

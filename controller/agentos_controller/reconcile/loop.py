@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,26 +224,35 @@ class Reconciler:
         assert self._estate is not None
         return self._estate
 
-    async def _load(self) -> None:
+    async def _load(self) -> frozenset[str]:
+        """Read the estate, and queue the tenants in which something other than a file has changed.
+
+        Gives those whose rounds are under way and are right as they are: they need no other.
+        """
         if not self._first_done:
             spec: Mapping[str, Any] = next(iter(self._options.platform.get("sources", ())), {})
             await estate.ensure_platform(self._db, self._where, spec, self._time.now_us())
         fresh = await estate.load(self._db, self._rules)
-        if self._estate is not None:
-            fresh.keep(self._estate, self._lanes.busy)
+        kept = fresh.keep(self._estate, self._lanes.busy) if self._estate is not None else frozenset[str]()
         self._estate = fresh
         self.repositories.watch(self._options.wanted(self._estate, self._secret))
-        self._policies = await rounds.platform_policies(self._db, self._estate.platform.id)
+        policies = await rounds.platform_policies(self._db, self._estate.platform.id)
+        if policies != self._policies:
+            self._policies, kept = policies, frozenset()
         for tenant in self._estate.tenants.values():
+            if tenant.id in kept:
+                continue
             if rounds.needs_whole(tenant, self._policies) or tenant.state == "deleting":
                 self._queue.add(tenant.id)
             for source in tenant.sources:
                 if source.error is not None and source.message != source.error.message:
                     self._queue.add(tenant.id)
+        return kept
 
-    async def _enqueue(self, moved: Iterable[repositories.Watched]) -> None:
-        """Queue the tenants that a new head concerns. Where it moved past a source, only the source's head moves."""
-        found = heads.concerned(self._estate_now(), moved, self._rulings, self._queue.holds)
+    async def _enqueue(self, moved: Iterable[repositories.Watched], but: Set[str] = frozenset()) -> None:
+        """Queue the tenants that a new head concerns, all `but` those. Where it moved past a source, only the source's
+        head moves."""
+        found = heads.concerned(self._estate_now(), moved, self._rulings, self._queue.holds, but)
         for tenant_id in found.tenants:
             self._queue.add(tenant_id)
         if found.passed:
@@ -356,10 +365,12 @@ class Reconciler:
     async def _reload(self) -> None:
         """Read the estate anew and compare all of it with what its repositories have."""
         self._stale = False
-        await self._load()
+        kept = await self._load()
         self.repositories.start(self._ended)
-        self.repositories.moved()
-        await self._enqueue(self.repositories.all())
+        moved = self.repositories.moved()
+        await self._enqueue(self.repositories.all(), kept)
+        if kept and moved:
+            await self._enqueue(moved)
 
     async def _tenant(self, tenant_id: str) -> None:
         """One tenant's round, in the lane where it belongs."""

@@ -7,6 +7,7 @@ asked about: whoever can write to it decides.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from agentos_controller.reconcile import estate, repositories
 from agentos_controller.source import gate, git, history, signatures
@@ -30,8 +31,20 @@ class Rulings:
         self.known = known
         self._memory = history.Memory()
 
-    def rule(self, source: estate.Source) -> Ruling:
-        """The ruling on `source` as its repository was last seen."""
+    def rule(self, source: estate.Source, alike: dict[Any, Ruling] | None = None) -> Ruling:
+        """The ruling on `source` as its repository was last seen.
+
+        `alike` is for many sources at one moment: those that ask for the same are ruled on once.
+        """
+        spec = source.spec
+        asked = (source.address, source.head, source.accepted, spec.get("history"), spec.get("mergedInto"))
+        if alike is None or source.address is None or "verify" in spec:
+            return self._rule(source)
+        if asked not in alike:
+            alike[asked] = self._rule(source)
+        return alike[asked]
+
+    def _rule(self, source: estate.Source) -> Ruling:
         if source.address is None:
             return Ruling(None, source.head, source.error)
         watched = self.known.get(source.address)
