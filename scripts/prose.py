@@ -106,19 +106,25 @@ STEPS = """\
 A step is one action with modifiers; a step without an action, with `set` alone, only writes."""
 
 OUTCOMES = {
+    "classify": "each of its `labels`; with `many`, `done`",
     "workflow": "`done`, and those its `end` steps name",
     "branch": "none: by the first case that holds, else by `next`",
     "end": "none",
+    "fail": "none",
 }
 
 OUTPUTS = {
     "llm": "text, or a value by `output`",
+    "classify": "the label, or with `many` a list of them",
+    "extract": "a value by `output`",
     "agent": "text, or a value by the agent's `output`",
     "connector": "by the operation's `output`",
     "branch": "null",
     "workflow": "the `output` of the workflow",
+    "transform": "that value",
     "approve": "`{decision, value, by, at, comment}`; `value` is what was shown, or the edit",
     "end": "ends the run with its outcome",
+    "fail": "raises its error, which the steps before cannot catch",
     "set": "null",
 }
 

@@ -10,9 +10,8 @@ from typing import Final
 
 _LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "Step": (
-        "classify", "extract", "tool", "code", "transform", "ask", "wait", "emit", "steps", "parallel", "fail",
-        "loop", "join", "cache", "undo", "finally", "conversation", "converse", "detach", "idempotencyKey", "fuse",
-        "checkpoint", "after",
+        "tool", "code", "ask", "wait", "emit", "steps", "parallel", "loop", "join", "cache", "undo", "finally",
+        "conversation", "converse", "detach", "idempotencyKey", "fuse", "checkpoint", "after",
     ),
     "WorkflowSpec": ("finally", "onLimit", "upgrade", "onBusy", "expose"),
     "Llm": ("images",),
@@ -45,8 +44,11 @@ _ELSEWHERE: Final[Mapping[str, Mapping[str, str]]] = {
         "http": "Describe the API as a Connector and write `connector: name.operation`.",
         "retrieve": "Describe the search as a Connector and write `connector: name.operation`.",
         "rag": "Describe the search as a Connector and write `connector: name.operation`.",
-        "template": "Write the value with `${…}` where it is used, or `set` it.",
-        "aggregate": "Write the value with `${…}` where it is used, or `set` it.",
+        "template": "Write `transform`: any value with `${…}`.",
+        "aggregate": "Write `transform`: any value with `${…}`.",
+        "raise": "Write `fail: {error: …, message: …}`.",
+        "throw": "Write `fail: {error: …, message: …}`.",
+        "route": "Write `classify` with `labels`, and `next` by label.",
         "try": "Write `onError` on the step.",
         "catch": "Write `onError` on the step.",
         "if": "Write `when`.",

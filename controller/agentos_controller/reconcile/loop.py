@@ -108,7 +108,7 @@ class Reconciler:
         return {
             "idleSeconds": self._time.monotonic() - self._last_round,
             "synced": self._first_done,
-            "queued": len(self._queue),
+            "queued": len(self._queue) + len(self._lanes.busy),
             "rounds": self.counts.rounds,
             "generations": self.counts.generations,
             "failures": self.counts.failures,

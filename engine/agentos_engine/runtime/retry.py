@@ -38,6 +38,11 @@ class Policy:
             on=tuple(body.get("on") or PASSING),
         )
 
+    @classmethod
+    def of_model(cls, step: Mapping[str, Any]) -> Policy:
+        """Of a step that asks a model: its own, or what models get."""
+        return cls.of(step["retry"]) if step.get("retry") is not None else MODEL
+
     def wait(self, attempt: int, error: errors.RunError, chance: float) -> float:
         """Seconds before the attempt after `attempt` (from 1); `chance` in [0, 1) takes up to half of it away."""
         raw = self.delay * 2 ** min(attempt - 1, 30) if self.exponential else self.delay

@@ -63,13 +63,35 @@ def _unknown(step: Step) -> Shape:
     return Shape(output=types.DYN, outcomes=tuple(dict.fromkeys((*DONE, *written))))
 
 
+def _model(unit: Unit, written: str | blocks.ModelBlock, id_: str, at: model.Location) -> dict[str, Any]:
+    """The part of a body that names the model, which is one of the graph's."""
+    used = models.use(unit.report, unit.context, written, f"{id_}.inline", (*at, "model"))
+    if used is None:
+        return {"model": None}
+    unit.models[used[0]] = used[1]
+    return {"model": used[0]}
+
+
+def _classify(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    assert step.classify is not None
+    part = {**_model(unit, step.classify.model, id_, (*at, "classify")), "many": step.classify.many}
+    label = types.Type("string", enum=tuple(step.classify.labels))
+    if step.classify.many:
+        return Shape(part, types.list_of(label), retry=calls.DEFAULT_RETRY)
+    outcomes = (*step.classify.labels, *(DONE if step.goes_on else ())) if step.labels else DONE
+    return Shape(part, label, tuple(dict.fromkeys(outcomes)), retry=calls.DEFAULT_RETRY)
+
+
+def _extract(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
+    assert step.extract is not None
+    part = _model(unit, step.extract.model, id_, (*at, "extract"))
+    part["output"] = output = shapes.standalone(step.extract.output, unit.spec.defs)
+    return Shape(part, types.from_schema(output or {}), retry=calls.DEFAULT_RETRY)
+
+
 def _llm(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
     assert step.llm is not None
-    used = models.use(unit.report, unit.context, step.llm.model, f"{id_}.inline", (*at, "llm", "model"))
-    part: dict[str, Any] = {"model": None}
-    if used is not None:
-        part["model"] = used[0]
-        unit.models[used[0]] = used[1]
+    part = _model(unit, step.llm.model, id_, (*at, "llm"))
     output = shapes.standalone(step.llm.output, unit.spec.defs)
     if output is not None:
         part["output"] = output
@@ -166,6 +188,9 @@ def _none(unit: Unit, step: Step, id_: str, at: model.Location) -> Shape:
 
 SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
     "llm": _llm,
+    "classify": _classify,
+    "extract": _extract,
+    "transform": lambda unit, step, id_, at: Shape(output=types.DYN),
     "agent": _agent,
     "connector": _connector,
     "workflow": _workflow,
@@ -173,6 +198,7 @@ SHAPES: Mapping[str, Callable[[Unit, Step, str, model.Location], Shape]] = {
     "branch": lambda unit, step, id_, at: Shape(),
     "set": _set,
     "end": _none,
+    "fail": _none,
 }
 """By action; each notes a diagnostic if what the step names is not there."""
 
@@ -186,6 +212,22 @@ def finish(
         body["prompt"] = report.text(step.llm.prompt, scope, (*at, "llm", "prompt"))
         if step.llm.system is not None:
             body["system"] = report.text(step.llm.system, scope, (*at, "llm", "system"))
+    elif step.classify is not None:
+        body["text"] = report.text(step.classify.text, scope, (*at, "classify", "text"))
+        body["labels"] = {
+            label: report.text(meaning, scope, (*at, "classify", "labels", label))
+            for label, meaning in step.classify.labels.items()
+        }
+    elif step.extract is not None:
+        body["text"] = report.text(step.extract.text, scope, (*at, "extract", "text"))
+    elif step.transform is not None:
+        body["value"], made = report.value(step.transform, scope, (*at, "transform"))
+        return made
+    elif step.fail is not None:
+        body["error"] = step.fail.error
+        body["message"] = report.text(step.fail.message, scope, (*at, "fail", "message"))
+        if step.fail.details is not None:
+            body["details"], _ = report.value(step.fail.details, scope, (*at, "fail", "details"))
     elif step.approve is not None:
         body["show"], shown = report.value(step.approve.show, scope, (*at, "approve", "show"))
         return decision(shown) if step.approve.edit is None else None

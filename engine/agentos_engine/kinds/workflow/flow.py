@@ -13,7 +13,7 @@ from agentos_engine.kinds.workflow.spec import Step, WorkflowSpec
 
 END = "end"
 RESERVED = frozenset({"end", "continue", "break", "fail"})
-_TURNS = frozenset({"branch", "next", "on_error", "end"})
+_TURNS = frozenset({"branch", "next", "on_error", "end", "fail"})
 """Fields of a step by which a token can go anywhere but below."""
 _NOT_YET = {
     "continue": "A block's `continue` comes with `loop`, which is not in this release.",
@@ -43,12 +43,14 @@ def targets(step: Step) -> Iterator[tuple[str, model.Location]]:
 
 def falls_through(step: Step) -> bool:
     """Whether a token can leave the step without a target of its own."""
-    if step.type == "end":
+    if step.type in ("end", "fail"):
         return step.when is not None
     if step.next is None:
         return True
     if isinstance(step.next, str):
         return False
+    if step.labels:
+        return step.goes_on or not step.next.keys() >= set(step.labels)
     if step.type == "workflow":
         return True
     return (step.type if step.type == "approve" and step.map is None else "done") not in _normal(step.next)
@@ -74,7 +76,7 @@ def check(spec: WorkflowSpec, at: model.Location) -> Iterator[userschema.Found]:
                 wrong = True
         if falls_through(step):
             following.append(below)
-        elif step.type == "end":
+        elif step.type in ("end", "fail"):
             following.append(END)
         straight = straight and below in following
     if wrong or not RESERVED.isdisjoint(steps):

@@ -17,6 +17,10 @@ def _references(spec: WorkflowSpec) -> Iterator[model.Reference]:
         at = (*_AT, "steps", id_)
         if step.llm is not None:
             yield from blockrules.model_references(step.llm.model, (*at, "llm", "model"))
+        if step.classify is not None:
+            yield from blockrules.model_references(step.classify.model, (*at, "classify", "model"))
+        if step.extract is not None:
+            yield from blockrules.model_references(step.extract.model, (*at, "extract", "model"))
         if isinstance(step.agent, str):
             yield model.Reference(model.ResourceRef("Agent", step.agent), (*at, "agent"))
         elif step.agent is not None:
@@ -37,6 +41,16 @@ def _files(spec: WorkflowSpec) -> Iterator[tuple[str, model.Location]]:
             yield from blockrules.text_files(step.llm.prompt, (*at, "llm", "prompt"))
             yield from blockrules.text_files(step.llm.system, (*at, "llm", "system"))
             yield from blockrules.model_files(step.llm.model, (*at, "llm", "model"))
+        if step.classify is not None:
+            yield from blockrules.text_files(step.classify.text, (*at, "classify", "text"))
+            for label, meaning in step.classify.labels.items():
+                yield from blockrules.text_files(meaning, (*at, "classify", "labels", label))
+            yield from blockrules.model_files(step.classify.model, (*at, "classify", "model"))
+        if step.extract is not None:
+            yield from blockrules.text_files(step.extract.text, (*at, "extract", "text"))
+            yield from blockrules.model_files(step.extract.model, (*at, "extract", "model"))
+        if step.fail is not None:
+            yield from blockrules.text_files(step.fail.message, (*at, "fail", "message"))
         if isinstance(step.agent, blocks.AgentBlock):
             yield from blockrules.agent_files(step.agent, (*at, "agent"))
 

@@ -14,8 +14,11 @@ from agentos_engine import blocks, fields, kind
 
 Target = Annotated[str, Field(pattern=fields.ID_PATTERN)]
 """A step's id, or `end`."""
-ACTIONS = ("llm", "agent", "connector", "branch", "workflow", "approve", "end")
-"""Actions by key; a step with only `set` is the eighth."""
+ACTIONS = (
+    "llm", "classify", "extract", "agent", "connector", "workflow", "transform", "branch", "approve", "end", "fail",
+)  # fmt: skip
+"""Actions by key; a step with only `set` is one more."""
+DEFAULT_MODEL = "default"
 Reducer = Literal["replace", "append", "extend", "merge", "sum", "min", "max", "union"]
 Approver = Annotated[str, Field(pattern=fields.APPROVER_PATTERN)]
 
@@ -44,6 +47,41 @@ class Llm(fields.Node):
     """The system prompt."""
     output: fields.JsonSchema | None = None
     """Schema of a structured answer; default: text."""
+
+
+class Classify(fields.Node):
+    """Lets a model choose among labels; each label is an outcome."""
+
+    text: fields.Text
+    """What is judged."""
+    labels: Annotated[dict[fields.Id, fields.Text], Field(min_length=1, max_length=100)]
+    """By id, what each label means."""
+    model: fields.Name | blocks.ModelBlock = DEFAULT_MODEL
+    """Name of a Model, or one in place; default: the Model `default`."""
+    many: bool = False
+    """Any number of labels may fit: the output is a list, the outcome `done`."""
+
+
+class Extract(fields.Node):
+    """Lets a model take values out of a text."""
+
+    text: fields.Text
+    """What is read."""
+    output: fields.JsonSchema
+    """Schema of what is looked for."""
+    model: fields.Name | blocks.ModelBlock = DEFAULT_MODEL
+    """Name of a Model, or one in place; default: the Model `default`."""
+
+
+class Fail(fields.Node):
+    """Raises an error, which the step cannot route itself."""
+
+    error: fields.ErrorClass
+    """Its class, of the language or one of the author's."""
+    message: fields.Text
+    """What went wrong."""
+    details: Any = None
+    """Values that go with it."""
 
 
 class Case(fields.Node):
@@ -114,18 +152,26 @@ class Step(fields.Node):
     """What the step is for."""
     llm: Llm | None = None
     """Call a model once."""
+    classify: Classify | None = None
+    """Choose among labels with a model."""
+    extract: Extract | None = None
+    """Take values out of a text with a model."""
     agent: fields.Name | blocks.AgentBlock | None = None
     """Run an Agent, by name or in place."""
     connector: fields.Operation | None = None
     """Call `connector.operation`."""
     workflow: fields.Name | None = None
     """Run another Workflow."""
+    transform: Any = None
+    """Make a value of others: any YAML with `${…}`."""
     approve: Approve | None = None
     """Ask people."""
     branch: Annotated[tuple[Case, ...], Field(min_length=1)] | None = None
     """Go on by the first case that holds, else by `next`."""
     end: fields.Id | End | None = None
     """End the workflow with a named outcome."""
+    fail: Fail | None = None
+    """Raise an error."""
     when: fields.Expression | None = None
     """False: the step is skipped."""
     map: Map | None = None
@@ -147,6 +193,18 @@ class Step(fields.Node):
     def actions(self) -> tuple[str, ...]:
         """The actions written, in the order of `ACTIONS`; exactly one, or none beside `set`, is right."""
         return tuple([action for action in ACTIONS if getattr(self, action) is not None])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The outcomes that a step has of its own: the labels of a `classify` that gives one."""
+        one = self.classify is not None and not self.classify.many and self.map is None
+        return tuple(self.classify.labels) if one and self.classify is not None else ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the step can be left although its action gave no outcome: it was skipped, or an error is passed."""
+        errors = (self.on_error,) if isinstance(self.on_error, str) else tuple((self.on_error or {}).values())
+        return self.when is not None or "continue" in errors
 
     @property
     def type(self) -> str:

@@ -13,16 +13,16 @@ import jsonschema_rs
 from agentos_engine import blockrules, blocks, model, suggest, userschema
 from agentos_engine.kinds.workflow.spec import ACTIONS, StateField, Step, WorkflowSpec
 
-_CALLS: Final = frozenset({"llm", "agent", "connector", "workflow"})
+_CALLS: Final = frozenset({"llm", "classify", "extract", "agent", "connector", "workflow"})
 _ALL: Final = frozenset({*ACTIONS, "set"})
 APPLIES: Final[Mapping[str, tuple[str, frozenset[str], str]]] = {
     "with_": ("with", frozenset({"agent", "connector", "workflow"}), "Only what is called by name takes arguments."),
-    "set": ("set", _ALL - {"branch", "end"}, "Write it on the step before."),
-    "map": ("map", _ALL - {"branch", "end"}, "Map the step that does the work."),
+    "set": ("set", _ALL - {"branch", "end", "fail"}, "Write it on the step before."),
+    "map": ("map", _ALL - {"branch", "end", "fail"}, "Map the step that does the work."),
     "retry": ("retry", _CALLS, "Only calls are retried."),
     "limits": ("limits", _CALLS, "Only calls use up limits; a person's time is bounded by `expires`."),
-    "next": ("next", _ALL - {"end"}, "An `end` step ends the workflow."),
-    "on_error": ("onError", _ALL - {"branch", "end"}, "Nothing is called here that could fail."),
+    "next": ("next", _ALL - {"end", "fail"}, "The way of this step ends here."),
+    "on_error": ("onError", _ALL - {"branch", "end", "fail"}, "Nothing is called here that could fail."),
 }
 _ACTIONS: Final = frozenset(ACTIONS)
 _REFUSED: Final = {
@@ -70,6 +70,8 @@ def _plain(step: Step) -> bool:
         and (step.map is None or (step.map.as_ not in _ROOTS and step.map.at == "index" != step.map.as_))
         and (step.approve is None or step.approve.edit is None)
         and (step.llm is None or (step.llm.output is None and step.llm.model.__class__ is str))
+        and step.extract is None
+        and (step.classify is None or step.classify.model.__class__ is str)
         and step.agent.__class__ is not blocks.AgentBlock
     )
 
@@ -110,7 +112,7 @@ def _outcomes(step: Step, type_: str, at: model.Location) -> Iterator[userschema
     if type_ == "branch":
         yield "InvalidStep", at, "a branch has no outcomes", "Write `next: step` for when no case holds."
         return
-    known: tuple[str, ...] = ("done",) if step.map is not None else OUTCOMES.get(type_, ("done",))
+    known: tuple[str, ...] = ("done",) if step.map is not None else OUTCOMES.get(type_, step.labels or ("done",))
     if type_ == "approve" and step.approve is not None and step.approve.expires is None:
         known = tuple(outcome for outcome in known if outcome != "expired")
     for outcome in step.next:
@@ -126,6 +128,11 @@ def _insides(step: Step, at: model.Location, defs: Mapping[str, Any]) -> Iterato
     if step.llm is not None:
         yield from blockrules.model_rules(step.llm.model, (*at, "llm", "model"))
         yield from blockrules.schemas(step.llm.output, (*at, "llm", "output"), defs)
+    if step.classify is not None:
+        yield from blockrules.model_rules(step.classify.model, (*at, "classify", "model"))
+    if step.extract is not None:
+        yield from blockrules.model_rules(step.extract.model, (*at, "extract", "model"))
+        yield from blockrules.schemas(step.extract.output, (*at, "extract", "output"), defs)
     if isinstance(step.agent, blocks.AgentBlock):
         yield from blockrules.agent_rules(step.agent, (*at, "agent"), defs)
     if step.approve is not None:
