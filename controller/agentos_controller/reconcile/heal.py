@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 600.0
 """Seconds between the end of one pass and the start of the next."""
+SHARE = 4
+"""A slice is followed by a pause of so many times what it took: rounds and commands come first."""
 RETRY = 1.0
 """Seconds until tenants are looked at again that had a round under way."""
 
@@ -62,10 +64,8 @@ class Watch:
         """The tenant whose next slice is due, of all `tenants`. Those that are busy come later."""
         if self.due_in() > 0:
             return None
-        known = list(tenants)
-        if not self._left:
-            self._left = list(known)
-        self._left = [one for one in self._left if one in known]
+        known = dict.fromkeys(tenants)
+        self._left = [one for one in self._left if one in known] or list(known)
         for at, one in enumerate(self._left):
             if not busy(one):
                 if at:
@@ -77,6 +77,7 @@ class Watch:
 
     async def slice(self, tenant: estate.Tenant, rebuild: Rebuild) -> Healed:
         """Compare the next slice of `tenant`, the one `next` named, and heal what differs."""
+        began = self._time.monotonic()
         found = await drift.compare(self._db, tenant.id, platform=tenant.platform, after=self._after)
         done = Healed()
         if found.differences:
@@ -84,6 +85,8 @@ class Watch:
             self.drifted += done.objects
             self.unhealed += done.failed
         self._after = found.last
+        ended = self._time.monotonic()
+        self._due = ended + SHARE * (ended - began)
         if found.last is None:
             self._left.pop(0)
             if not self._left:
