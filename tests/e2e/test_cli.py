@@ -108,6 +108,9 @@ def test_looking(served: Controller, repo: repos.Repo) -> None:
         assert re.search(said, tenant, re.IGNORECASE), said
     assert "NotFound" in bad(served, "describe", "tenant/nobody")
     assert "no source nope" in bad(served, "describe", "source/nope")
+    assert good(served, "graph", "workflow/hello", "--live") == good(
+        served, "graph", "workflow/hello", str(repo.folder)
+    )
 
 
 def test_waiting(served: Controller, repo: repos.Repo) -> None:

@@ -16,8 +16,8 @@ from tests.support import manifests, repos
 from tests.support.controller import AGENTOS, agentos, environment
 
 VERBS = (
-    "init", "validate", "plan", "schema", "serve", "get", "describe", "run", "runs", "logs", "approve", "reconcile",
-    "history", "rollback", "release", "suspend", "resume", "approve-prune", "accept", "keys", "secret",
+    "init", "validate", "plan", "graph", "schema", "serve", "get", "describe", "run", "runs", "logs", "approve",
+    "reconcile", "history", "rollback", "release", "suspend", "resume", "approve-prune", "accept", "keys", "secret",
 )  # fmt: skip
 
 
@@ -107,6 +107,18 @@ def test_validate(repo: repos.Repo) -> None:
     }  # fmt: skip
     assert "fats" in found["message"]
     assert yaml.safe_load(agentos("validate", "-o", "yaml", cwd=repo.folder).stdout) == {"diagnostics": [found]}
+
+
+def test_drawing_a_working_copy(repo: repos.Repo) -> None:
+    drawn = agentos("graph", "workflow/hello", cwd=repo.folder)
+    assert (drawn.returncode, drawn.stderr) == (0, "")
+    assert drawn.stdout.splitlines()[0] == "flowchart TD"
+    assert '[["greet<br/>agent greeter"]]' in drawn.stdout
+    told = json.loads(agentos("graph", "agent/greeter", str(repo.folder), "-o", "json").stdout)
+    assert (told["form"], [node["type"] for node in told["nodes"]]) == ("agent", ["agent"])
+    for what, said in (("workflow/nothing", "has no workflow/nothing"), ("model/fast", "draws one agent or workflow")):
+        refused = agentos("graph", what, cwd=repo.folder)
+        assert (refused.returncode, said in refused.stderr) == (1, True), refused.stderr
 
 
 def test_plan_of_a_working_copy(repo: repos.Repo) -> None:

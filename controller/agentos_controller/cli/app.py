@@ -23,6 +23,7 @@ VERBS = (
     Verb("init", "Author", "Start a repository of manifests that is Ready at once."),
     Verb("validate", "Author", "Check manifests in a working copy; no server needed."),
     Verb("plan", "Author", "Show what a working copy or revision would change."),
+    Verb("graph", "Author", "Draw a workflow or an agent, as Mermaid or JSON."),
     Verb("schema", "Author", "Print or write the JSON Schemas for editors."),
     Verb("serve", "Operate", "Run the controller: reconcile, run agents, answer the API."),
     Verb("get", "Look", "List resources, or show some of them."),
