@@ -130,17 +130,17 @@ async def _drains(conn: AsyncConnection, now: int) -> tuple[set[str], int | None
 async def _quarantines(conn: AsyncConnection, now: int) -> tuple[set[str], int | None]:
     """The tenants in which something is to be tried again, and when the next one is."""
     resource, parsed, entry, source = tables.resource, tables.parsed_blob, tables.tree_entry, tables.source
-    ending = sa.union_all(
-        sa.select(resource.c.tenant_id, resource.c.quarantine_until.label("until")).where(
-            resource.c.quarantine_until.is_not(None)
-        ),
-        sa.select(source.c.tenant_id, parsed.c.until)
-        .select_from(parsed)
-        .join(entry, entry.c.blob_id == parsed.c.blob_id)
-        .join(source, source.c.id == entry.c.source_id)
-        .where(parsed.c.until.is_not(None)),
-    )
-    rows = (await conn.execute(ending)).all()
-    return {row.tenant_id for row in rows if row.until <= now}, holding.earliest(
-        row.until for row in rows if row.until > now
+    found = [
+        (row.tenant_id, row.quarantine_until)
+        for row in await conn.execute(
+            sa.select(resource.c.tenant_id, resource.c.quarantine_until).where(resource.c.quarantine_until.is_not(None))
+        )
+    ]
+    files = await conn.execute(sa.select(parsed.c.blob_id, parsed.c.until).where(parsed.c.until.is_not(None)))
+    # Most often there are none; then who has them is not asked, which would read the map of every source.
+    for blob, until in files.all():
+        owners = sa.select(source.c.tenant_id).join(entry, entry.c.source_id == source.c.id)
+        found += [(owner, until) for owner in await conn.scalars(owners.where(entry.c.blob_id == blob).distinct())]
+    return {owner for owner, until in found if until <= now}, holding.earliest(
+        until for _owner, until in found if until > now
     )
