@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tests.support import controller, manifests, repos
@@ -30,11 +31,12 @@ def test_an_emptied_platform_takes_nobody_down(tmp_path: Path) -> None:
         described = served.agentos("describe", "tenant/acme", "-t", "platform").stdout
         assert "Ready:            False (PruneGuarded)" in described
         assert "Asks:             to remove 3 of 3: Agent/greeter, Model/fast, Workflow/hello" in described
+        assert re.search(r"Manifest: +agents/acme\.yaml:\d+, PruneGuarded", described), described
         suspended = served.agentos("suspend", "tenant/beta", "--reason", "look first", "--for", "1h")
         assert suspended.returncode == 0, suspended.stderr
         described = served.agentos("describe", "tenant/beta", "-t", "platform", "-o", "json").stdout
-        assert json.loads(described)["standing"]["suspension"]["reason"] == "look first"
-        assert json.loads(described)["standing"]["prune"] is None
+        assert json.loads(described)["suspension"]["reason"] == "look first"
+        assert json.loads(described)["prune"] is None
 
         # What the person agrees to goes, tenant by tenant.
         done = served.agentos("approve-prune", "-t", "acme", "--yes")

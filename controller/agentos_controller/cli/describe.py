@@ -51,6 +51,7 @@ def register(app: typer.Typer, verb: Verb) -> None:
                 else:
                     sources = client.pages("/v1/sources")
                     whole["sources"] = [row for row in sources if row["tenant"] == whole["name"]]
+                    whole["manifest"] = _manifest(client, whole["name"])
                     whole["events"] = client.get(f"{path}/events", limit=SHOWN)["items"]
                 facts = _source(whole, client.server) if word == "source" else _tenant(whole)
             else:
@@ -71,6 +72,20 @@ def _resource(client: Client, what: str, name: str | None, tenant: str) -> dict[
     for part in ("diagnostics", "dependents", "runs", "history", "events"):
         whole[part] = client.get(f"{path}/{part}", limit=SHOWN)["items"]
     return whole
+
+
+def _manifest(client: Client, name: str) -> Mapping[str, Any] | None:
+    """The Tenant manifest of a tenant, where there is one and this key may see it."""
+    for row in client.pages("/v1/tenants"):
+        if row["platform"]:
+            try:
+                found: Mapping[str, Any] = client.get(tenant_path(row["name"], "resources", "Tenant", name))
+            except Failure as failure:
+                if failure.status not in (403, 404):
+                    raise
+                return None
+            return found
+    return None
 
 
 def _facts(whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,12 +125,13 @@ def _source(whole: Mapping[str, Any], server: str) -> dict[str, Any]:
 
 
 def _tenant(whole: Mapping[str, Any]) -> dict[str, Any]:
-    prune, counts = whole["prune"], whole["counts"]
+    prune, counts, manifest = whole["prune"], whole["counts"], whole["manifest"]
     return {
         "Tenant": whole["name"],
         "Ready": _ready(whole),
         "Message": _condition(whole, "Ready")["message"],
         "State": whole["state"],
+        "Manifest": f"{manifest['path']}:{manifest['line']}, {manifest['reason']}" if manifest else None,
         "Generation": whole["activeGeneration"],
         "Resources": ", ".join(f"{number} {word}" for word, number in counts.items()),
         "Held": suspension(whole["hold"]),
