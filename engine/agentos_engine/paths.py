@@ -14,7 +14,9 @@ from functools import cached_property
 from typing import Final
 
 IGNORE_FILE: Final = ".agentosignore"
-DEFAULT_INCLUDE: Final = ("agents", "workflows", "connectors", "agentos.yaml", "agentos.yml")
+DEFAULT_INCLUDE: Final = (
+    "agents", "workflows", "connectors", "models", "policies", "tests", "agentos.yaml", "agentos.yml",
+)  # fmt: skip
 MAX_PATTERNS: Final = 1_000
 MAX_PATTERN: Final = 1_024
 _SUFFIXES: Final = (".yaml", ".yml")

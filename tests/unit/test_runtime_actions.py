@@ -192,3 +192,23 @@ def test_the_default_model_is_the_one_called_default() -> None:
     assert report.diagnostics == ()
     (manifest,) = load.load(text.encode()).manifests
     assert [one.to for one in manifest.references] == [model.ResourceRef("Model", "default")]
+
+
+BEST = """  input: {type: object, required: [rows], properties: {rows: {type: array, items: {type: integer}}}}
+  state: {best: {type: integer, reduce: {cel: "CEL"}}}
+  steps: {each: {map: {over: "${input.rows}", as: row}, set: {best: "${row}"}}}
+  output: "${state.best}"
+"""
+
+
+async def test_a_reducer_of_ones_own() -> None:
+    body = workflow(BEST.replace("CEL", "old == null || new > old ? new : old"))
+    assert (await run(body, {"rows": [3, 9, 4]}))["output"] == 9
+    assert (await run(body, {"rows": []}))["output"] is None
+
+
+@pytest.mark.parametrize(
+    ("cel", "code"), [("old + ", "ExpressionSyntax"), ("other", "UnknownName"), ("string(new)", "TypeMismatch")]
+)
+def test_a_reducer_is_checked_like_any_expression(cel: str, code: str) -> None:
+    assert [one for one, _message in told(BEST.replace("CEL", cel))] == [code]

@@ -13,7 +13,15 @@ from typing import Any
 from agentos_engine import artifacts, kind, literals, model
 from agentos_engine.expressions import types
 from agentos_engine.kinds.workflow import actions, routes, ways
-from agentos_engine.kinds.workflow.spec import Map, StateField, Step, StepLimits, WorkflowLimits, WorkflowSpec
+from agentos_engine.kinds.workflow.spec import (
+    CelReducer,
+    Map,
+    StateField,
+    Step,
+    StepLimits,
+    WorkflowLimits,
+    WorkflowSpec,
+)
 from agentos_engine.lowering import calls, extras, scopes, shapes
 from agentos_engine.lowering.report import Report
 
@@ -90,7 +98,7 @@ class _Workflow:
             "name": self.manifest.ref.name,
             "description": description,
             "input": self.input,
-            "state": {name: self._field(field) for name, field in spec.state.items()},
+            "state": {name: self._field(name, field) for name, field in spec.state.items()},
             "entry": ids[0],
             "steps": bodies,
             "output": output,
@@ -219,7 +227,7 @@ class _Workflow:
                     "UnknownField", (*at, name), f"state has no field {name!r}", f"Declared: {declared}.", key=True
                 )
                 continue
-            for path, message in types.mismatches(kind_, _written(field.reduce, self.fields[name])):
+            for path, message in types.mismatches(kind_, _written(field.reducer, self.fields[name])):
                 where = (*at, name, *(part for part in path if part not in ("[]", "{}")))
                 soft = message.startswith("may be null")
                 self.report.add(
@@ -249,16 +257,22 @@ class _Workflow:
             kind_ = types.join(kind_, other) if exits or other is not ended[0] else other
         return output, kind_
 
-    def _field(self, field: StateField) -> dict[str, Any]:
+    def _field(self, name: str, field: StateField) -> dict[str, Any]:
         schema = shapes.standalone(field.value_schema, self.spec.defs) or {}
-        default = schema.get("default", _EMPTY.get(field.reduce))
-        return {"schema": schema, "reduce": field.reduce, "default": default}
+        default = schema.get("default", _EMPTY.get(field.reducer))
+        reduce: Any = field.reduce
+        if isinstance(reduce, CelReducer):
+            kind_ = self.fields[name]
+            scope = {"old": kind_, "new": replace(kind_, nullable=False)}
+            at = (*SPEC, "state", name, "reduce", "cel")
+            reduce = {"cel": self.report.expression(reduce.cel, scope, at, types.nullable(kind_)).text}
+        return {"schema": schema, "reduce": reduce, "default": default}
 
 
 def _field_type(field: StateField, defs: Mapping[str, Any]) -> types.Type:
     schema = field.value_schema
     kind_ = types.from_schema(schema, defs)
-    starts = schema.get("default", _EMPTY.get(field.reduce)) is not None
+    starts = schema.get("default", _EMPTY.get(field.reducer)) is not None
     return kind_ if starts else types.nullable(kind_)
 
 
@@ -268,6 +282,8 @@ def _written(reduce: str, field: types.Type) -> types.Type:
         return (field.item or types.DYN) if field.kind == "list" else types.DYN
     if reduce == "union":
         return types.DYN
+    if reduce == "cel":
+        return replace(field, nullable=False)
     if reduce == "merge" and field.kind == "object":
         return replace(field, required=frozenset(), nullable=False)
     return types.nullable(field) if reduce in ("replace", "min", "max", "merge", "extend", "sum") else field

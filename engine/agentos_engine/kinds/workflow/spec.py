@@ -23,12 +23,24 @@ Reducer = Literal["replace", "append", "extend", "merge", "sum", "min", "max", "
 Approver = Annotated[str, Field(pattern=fields.APPROVER_PATTERN)]
 
 
+class CelReducer(fields.Node):
+    """A reducer of the author's."""
+
+    cel: fields.Expression
+    """CEL over `old` and `new`, both of the field's type; gives the new value."""
+
+
 class StateField(kind.Spec):
     """A field of the state: a JSON Schema, and how writes are merged."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    reduce: Reducer = "replace"
-    """How a written value meets the one before it."""
+    reduce: Reducer | CelReducer = "replace"
+    """How a written value meets the one before it: by name, or `{cel: …}`."""
+
+    @property
+    def reducer(self) -> str:
+        """The reducer's name; ``cel`` for the author's own."""
+        return self.reduce if isinstance(self.reduce, str) else "cel"
 
     @property
     def value_schema(self) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def _state(field: StateField, at: model.Location, defs: Mapping[str, Any]) -> It
     yield from wrong
     if wrong:
         return
-    fits = _REDUCES.get(field.reduce)
+    fits = _REDUCES.get(field.reducer)
     type_ = schema.get("type")
     if fits and isinstance(type_, str) and type_ not in fits:
         hint = f"It wants the type {' or '.join(fits)}."
