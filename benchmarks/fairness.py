@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+
 from benchmarks import report
 from benchmarks.server import Server
 from tests.support import manifests, repos
@@ -78,7 +80,6 @@ def _measure(root: Path, name: str, files: dict[str, str], stalled: int) -> None
         )
         shown = server.get("/v1/tenants/heavy/resources", limit=1)
         assert shown["items"], "nothing is shown of the heavy tenant"
-        _push(server, quiet, 99)
         one = heavy.commit({"agents/first.yaml": manifests.model("first", "after it")})
         began = time.perf_counter()
         server.command("/v1/reconcile", {"tenant": "heavy"})
@@ -88,8 +89,6 @@ def _measure(root: Path, name: str, files: dict[str, str], stalled: int) -> None
 
 def _burden(address: str, key: str, files: int, stalled: int, took: list[float], done: threading.Event) -> None:
     """Seconds until the heavy tenant's commit is reconciled, asked for once and then looked at from time to time."""
-    import httpx
-
     began = time.perf_counter()
     with httpx.Client(base_url=address, headers={"authorization": f"Bearer {key}"}, timeout=600) as client:
         asked = client.post("/v1/reconcile", json={"tenant": "heavy"}).raise_for_status().json()

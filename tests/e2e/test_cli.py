@@ -368,6 +368,20 @@ def test_watching(served: Controller, repo: repos.Repo) -> None:
         assert json.loads(lines.readline())["name"] == "greeter"
 
 
+def test_watching_goes_on_over_a_restart(tmp_path: Path) -> None:
+    repo = repos.Repo(tmp_path / "repo", bare=True)
+    repo.commit(manifests.small())
+    with serving(repo.folder, tmp_path / "state") as alone:
+        good(alone, "wait", "model/fast")
+        with following(alone, "get", "models", "-w", "-o", "name") as lines:
+            assert lines.readline() == "model/fast\n"
+            alone.stop()
+            repo.commit({"agents/new.yaml": manifests.model("new")})
+            alone.listen = alone.url.removeprefix("http://")
+            alone.start()
+            assert lines.readline() == "model/new\n"
+
+
 @contextlib.contextmanager
 def following(served: Controller, *arguments: str) -> Iterator[IO[str]]:
     """What a command prints that goes on, until it is interrupted."""

@@ -13,6 +13,8 @@ from agentos_controller import clock as clocks
 from agentos_controller import database as databases
 from agentos_controller import tables
 from agentos_controller.reconcile import heal
+from agentos_controller.runs import bodies
+from agentos_controller.views import blobs
 from tests.support import manifests, repos, worlds
 
 SCHEDULE = f"""{manifests.HEAD}kind: Schedule
@@ -166,6 +168,18 @@ def _of(row: Any) -> str:
     """The name of the resource that a row belongs to."""
     name: str = row.from_name if hasattr(row, "from_name") else row.name
     return name.rpartition("/")[2]
+
+
+async def test_an_altered_graph_does_not_run(world: worlds.World) -> None:
+    tenant_id = (await world.tenant()).id
+    digest = (await world.resources())["Workflow/hello"].artifact_digest
+    await tamper(world, artifact.update().where(artifact.c.digest == digest).values(body=blobs.pack({"form": "agent"})))
+    async with world.db.read() as conn:
+        with pytest.raises(bodies.ArtifactMissing):
+            await bodies.read(conn, tenant_id, digest)
+    await compare(world)
+    async with world.db.read() as conn:
+        assert (await bodies.read(conn, tenant_id, digest))["name"] == "hello"
 
 
 async def test_a_lost_resource_comes_back(world: worlds.World) -> None:

@@ -39,6 +39,7 @@ class Controller:
     database_url: str | None = None
     key: str | None = KEY
     """The bootstrap key; None lets `serve` make an admin key of its own."""
+    listen: str = "127.0.0.1:0"
     url: str = ""
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
@@ -51,10 +52,10 @@ class Controller:
     def words(self) -> str:
         return self.log.read_text()
 
-    def command(self, listen: str = "127.0.0.1:0") -> list[str]:
+    def command(self, listen: str | None = None) -> list[str]:
         return [
-            AGENTOS, "serve", "--source", self.source, "--listen", listen, "--state-dir", str(self.state_dir),
-            *self.flags,
+            AGENTOS, "serve", "--source", self.source, "--listen", listen or self.listen,
+            "--state-dir", str(self.state_dir), *self.flags,
         ]  # fmt: skip
 
     def variables(self) -> dict[str, str]:

@@ -133,7 +133,7 @@ def register(app: typer.Typer, verb: Verb) -> None:
         help=verb.summary,
         rich_help_panel=verb.group,
         epilog="Examples: agentos get agents -l team=growth -o wide; agentos get all --watch; "
-        "agentos get sources -t acme",
+        "agentos get sources -o wide",
     )
     def get(
         what: Annotated[

@@ -16,8 +16,6 @@ from agentos_controller.cli.failures import Failure
 from agentos_controller.cli.get import kind_and_names
 from agentos_controller.cli.output import Format
 
-GRAPHS = ("Agent", "Workflow")
-
 
 class Drawing(StrEnum):
     """Values of `-o`."""
@@ -48,7 +46,7 @@ def register(app: typer.Typer, verb: Verb) -> None:
         from agentos_engine import drawing
 
         kind, names = kind_and_names(what, [])
-        if kind not in GRAPHS or len(names) != 1:
+        if kind is None or kind.lower() not in completing.RUNNABLE or len(names) != 1:
             raise Failure("graph draws one agent or workflow", "For example: agentos graph workflow/budget-review")
         if live:
             with Client(server) as client:

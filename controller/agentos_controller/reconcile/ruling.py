@@ -37,9 +37,9 @@ class Rulings:
         `alike` is for many sources at one moment: those that ask for the same are ruled on once.
         """
         spec = source.spec
-        asked = (source.address, source.head, source.accepted, spec.get("history"), spec.get("mergedInto"))
         if alike is None or source.address is None or "verify" in spec:
             return self._rule(source)
+        asked = (source.address, source.head, source.accepted, spec.get("history"), spec.get("mergedInto"))
         if asked not in alike:
             alike[asked] = self._rule(source)
         return alike[asked]
